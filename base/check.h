@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-[[noreturn]] void check_failed(const char *expression, const char *file, int line);
+_Noreturn void check_failed(const char *expression, const char *file, int line);
 
 #define check(expression)                                                                          \
     (__builtin_expect(!(expression), 0) ? check_failed(#expression, __FILE__, __LINE__) : (void)0)

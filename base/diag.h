@@ -21,6 +21,7 @@ enum diag_level { DIAG_DEBUG, DIAG_INFO, DIAG_WARN, DIAG_ERROR };
 #define DIAG_SITES 64
 
 struct diag_site {
+    const char *at;
     const char *event;
     uint64_t second;
     uint32_t count;

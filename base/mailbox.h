@@ -4,7 +4,7 @@
  * or allocate. Many senders, one receiver; messages of one sender arrive in the order sent.
  *
  *   sender                              receiver (the owner core)
- *   push: release CAS on `head`   <->   mailbox_drain: acquire exchange of `head` with NULL
+ *   push: seq_cst CAS on `head`   <->   mailbox_drain: acquire exchange of `head` with NULL
  *   load `sleeping` (seq_cst)     <->   store `sleeping` (seq_cst), then look at `head` again
  *
  * The second pair makes a lost wake-up impossible: either the sender sees `sleeping` and wakes the

@@ -21,6 +21,7 @@ struct timer {
 
 struct timers {
     struct timer *root;
+    struct timer *due; /* taken out by timers_fire(), not yet fired */
     uint64_t order_next;
 };
 
