@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "wire/compress.h"
 #include "wire/status.h"
 
 #define BATCH_HEADER_SIZE 61
@@ -34,7 +35,7 @@ enum batch_attribute {
 
 struct batch_header {
     int64_t base_offset;
-    int32_t batch_length;      /* bytes after the prefix */
+    int32_t batch_length; /* bytes after the prefix */
     int32_t leader_epoch;
     int8_t magic;
     uint32_t crc;
@@ -42,7 +43,7 @@ struct batch_header {
     int32_t last_offset_delta;
     int64_t base_timestamp;
     int64_t max_timestamp;
-    int64_t producer_id;       /* -1 none */
+    int64_t producer_id; /* -1 none */
     int16_t producer_epoch;
     int32_t base_sequence;
     int32_t count;
@@ -67,7 +68,8 @@ static inline int64_t batch_last_offset(const struct batch_header *header)
 int32_t batch_last_sequence(const struct batch_header *header);
 
 /*
- * The form of one whole batch, as a log must hold it: size covers the batch exactly, magic 2, length
+ * The form of one whole batch, as a log must hold it: size covers the batch exactly, magic 2,
+ * length
  * >= 49, known codec, reserved attribute bits zero, count >= 0, last delta >= count - 1, CRC right.
  * STATUS_CORRUPT_MESSAGE otherwise; STATUS_TRUNCATED when `data` is shorter than the batch.
  */
@@ -80,36 +82,49 @@ enum status batch_check(struct bytes data, struct batch_header *header);
  * Compressed batches are streamed through their codec in slices, output capped, nothing kept.
  */
 struct batch_rules {
-    bool walk;                       /* off: weir.validate.records=false */
-    bool key_required;               /* compacted topics: null key -> INVALID_RECORD */
-    bool log_append_time;            /* timestamps are ours: skip the client's */
+    bool walk;            /* off: weir.validate.records=false */
+    bool key_required;    /* compacted topics: null key -> INVALID_RECORD */
+    bool log_append_time; /* timestamps are ours: skip the client's */
     int64_t now_ms;
     int64_t timestamp_before_ms_max; /* message.timestamp.before.max.ms */
-    int64_t timestamp_after_ms_max;
+    int64_t timestamp_after_ms_max;  /* message.timestamp.after.max.ms */
     uint64_t decompressed_size_max;  /* bytes one batch may unpack to */
 };
 
 /* What a failed check says about single records: RecordErrors of Produce v8. */
 struct batch_fault {
-    int32_t index;         /* of the first bad record, -1 when the whole batch is meant */
-    const char *message;   /* fixed text */
+    int32_t index;       /* of the first bad record, -1 when the whole batch is meant */
+    const char *message; /* fixed text, NULL when there is no fault */
 };
 
-/* scratch: at least BATCH_SCRATCH_SIZE bytes for codecs. max_timestamp_out: largest timestamp of the
- * records (CreateTime), to be compared with the header's. */
-#define BATCH_SCRATCH_SIZE (192 * 1024)
-struct batch_scratch {
-    uint8_t *memory;
-    size_t size;
-};
+/*
+ * Scratch for codecs (struct batch_scratch of wire/codec_memory.h). With BATCH_SCRATCH_SIZE what
+ * clients send by default is checked without an allocation, but for zstd, whose window of 2 MiB
+ * comes from the heap; BATCH_SCRATCH_SIZE_ZSTD has room for that one too. Memory that no codec
+ * asks for is never touched.
+ */
+#define BATCH_SCRATCH_SIZE (256 * 1024)
+#define BATCH_SCRATCH_SIZE_ZSTD (2816 * 1024)
 
+/*
+ * In this order; `header` is filled as soon as 61 bytes are there:
+ *   INVALID_RECORD                not exactly one whole batch, or magic is not 2
+ *   CORRUPT_MESSAGE               length below 49, or the CRC is wrong
+ *   UNSUPPORTED_COMPRESSION_TYPE  codecs 5 to 7; a zstd window above 8 MiB
+ *   INVALID_RECORD                the header breaks a rule above; packed bytes do not unpack
+ *   INVALID_TIMESTAMP             LogAppendTime where the topic keeps CreateTime; a record's time
+ *   MESSAGE_TOO_LARGE             unpacks to more than decompressed_size_max (clients split it)
+ *   NO_MEMORY                     scratch and heap have no room for the codec: retry
+ * max_timestamp_out: largest timestamp of the records, to be compared with the header's; the
+ * header's own without a walk, now_ms under log_append_time.
+ */
 enum status batch_validate(struct bytes data, const struct batch_rules *rules,
                            struct batch_scratch scratch, struct batch_header *header,
                            int64_t *max_timestamp_out, struct batch_fault *fault);
 
 /* Stamps in place what lies before the CRC's range. */
 void batch_stamp(uint8_t *data, int64_t base_offset, int32_t leader_epoch);
-/* Stamps max timestamp and (for LogAppendTime) the attribute bit, then the CRC. */
+/* Stamps max timestamp and the attribute bit of LogAppendTime, then the CRC. */
 void batch_stamp_time(uint8_t *data, size_t size, bool log_append_time, int64_t max_timestamp);
 /* Recomputes the CRC of a batch that was built or changed. */
 void batch_seal(uint8_t *data, size_t size);
