@@ -38,4 +38,5 @@ void arena_init(struct arena *arena, struct pages *pages, size_t size_max);
 void arena_reset(struct arena *arena);
 
 #define arena_new(arena, type) ((type *)arena_acquire((arena), sizeof(type)))
-#define arena_new_array(arena, type, count) ((type *)arena_acquire_array((arena), (count), sizeof(type)))
+#define arena_new_array(arena, type, count)                                                        \
+    ((type *)arena_acquire_array((arena), (count), sizeof(type)))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Included by the build into every file: calls that are compile errors, with what to use instead. */
+/* Included by the build into every file: calls that are compile errors, and what to use instead. */
 #pragma once
 
 /* The headers that declare them come first: a poisoned name may not even be declared. */

@@ -2,8 +2,9 @@
 /*
  * Checks that stay on in release builds.
  *
- * Three failures, three answers: bytes of a peer are wrong -> a status; the world failed -> a status
- * (or -errno); we are wrong -> check() stops the process. Never check() bytes from a socket or disk.
+ * Three failures, three answers: bytes of a peer are wrong -> a status; the world failed -> a
+ * status (or -errno); we are wrong -> check() stops the process. Never check() bytes from a socket
+ * or disk.
  *
  * check()       cheap, always on; a core file with the broken rule beats wrong data served.
  * check_slow()  O(n) consistency walks; on in debug and simulation builds (WEIR_CHECK_SLOW).

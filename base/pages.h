@@ -48,7 +48,8 @@ void pages_release_run(struct pages *pages, uint8_t *run, size_t size, enum page
 [[nodiscard]] uint8_t *pages_acquire_page(struct pages *pages, enum pages_share share);
 void pages_release_page(struct pages *pages, uint8_t *page, enum pages_share share);
 
-/* Moves the charge of a run (a slab block that became a cache block). False: target share is spent. */
+/* Moves the charge of a run (a slab block that became a cache block).
+ * False: the target share is spent. */
 [[nodiscard]] bool pages_move_run(struct pages *pages, size_t size, enum pages_share source,
                                   enum pages_share target);
 

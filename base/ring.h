@@ -15,6 +15,10 @@
  *     gives at least one byte, 0 at the end of the stream.
  * R5  Writes to a file opened with OPEN_DIRECT are page-aligned in memory, position and size.
  *
+ * R6  One thread steps a ring: the first that calls ring_step() or ring_call(), which need not be
+ *     the one that opened it. Any thread may close it when nothing is in flight.
+ * R7  A socket stays with the ring that first sent or received on it, which also closes it.
+ *
  * Nothing here knows what the bytes mean.
  */
 #pragma once
@@ -40,7 +44,7 @@ enum op_kind {
     OP_UNLINK,   /* path, flags: OP_DIRECTORY */
     OP_MKDIR,    /* path; -EEXIST when there */
     OP_LIST,     /* path; names of the folder into `listing`; result: count of names */
-    OP_ACCEPT,   /* file: listener; result: socket (nonblocking, nodelay, close on exec) */
+    OP_ACCEPT,   /* file: listener; result: socket (nodelay, close on exec) */
     OP_CONNECT,  /* path: "host:port" numeric; result: socket. Simulation and tests. */
     OP_RECV,     /* file, vector */
     OP_SEND,     /* file, vector */
@@ -133,8 +137,9 @@ size_t ring_in_flight(const struct ring *ring);
 
 /* Listens on "host:port" (numeric or a name; port 0 picks one). Start-up only.
  * 0 or -errno; *out is the listener, *port what the kernel gave. */
-int ring_listen(struct ring *ring, const char *host, uint16_t port, int32_t *out, uint16_t *port_out);
+int ring_listen(struct ring *ring, const char *host, uint16_t port, int32_t *out,
+                uint16_t *port_out);
 
-/* Clocks: monotonic nanoseconds as of the last step (refreshed after the wait), wall milliseconds. */
+/* Clocks as of the last step (refreshed after the wait): monotonic ns, wall ms. */
 uint64_t ring_now_ns(const struct ring *ring);
 int64_t ring_wall_ms(const struct ring *ring);

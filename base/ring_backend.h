@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between ring.c and its back ends; nobody else includes this.
+ *
+ * An op wanders: queue (ring_submit) -> the back end -> completed -> done(). Back ends take ops out
+ * of `queue` and put finished ones into `completed`, both in step() only; ring.c runs done().
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/ring.h"
+
+struct ring_backend {
+    enum ring_kind kind;
+    /* Submits the queue, waits once (not if completed holds ops already), refreshes the clocks,
+     * fills completed. */
+    void (*step)(struct ring *ring, uint64_t wait_until_ns);
+    void (*wake)(struct ring *ring);
+    int (*listen)(struct ring *ring, const char *host, uint16_t port, int32_t *out,
+                  uint16_t *port_out);
+    void (*close)(struct ring *ring); /* frees the ring */
+};
+
+/* First member of every back end's own struct. */
+struct ring {
+    const struct ring_backend *backend;
+    struct list queue;
+    struct list completed;
+    size_t in_flight;
+    uint64_t now_ns;
+    int64_t wall_ms;
+    bool calling; /* inside ring_call() */
+};
+
+int ring_open_posix(struct ring **out);
+/* -errno and a sentence in options->refusal when the kernel has not what it takes. */
+int ring_open_uring(struct ring **out, struct ring_options *options);
+
+void ring_init(struct ring *ring, const struct ring_backend *backend);
+void ring_refresh_clocks(struct ring *ring);
+static inline void ring_complete(struct ring *ring, struct op *op, int64_t result)
+{
+    op->result = result;
+    list_push_tail(&ring->completed, &op->node);
+}
+
+/* Bytes of the whole vector. */
+uint64_t op_size(const struct op *op);
+/* Slices behind op->moved into `out` (OP_VECTOR_MAX long); answers how many. */
+int op_rest(const struct op *op, struct iovec *out);
+
+/* "host:port" or "[host]:port", numeric. 0 or -errno. */
+int address_parse(const char *text, struct sockaddr_storage *address, socklen_t *size);
+/* A listening TCP socket; its accepted sockets inherit nodelay. */
+int socket_listen(const char *host, uint16_t port, int32_t *out, uint16_t *port_out);
+/* A TCP socket for this address with nodelay, not yet connected; -errno. */
+int socket_open(const struct sockaddr_storage *address);
+int open_flags_native(uint32_t flags);
+
+#define FILE_MODE 0640
+#define FOLDER_MODE 0750
+
+/*
+ * Wake-ups through one eventfd. It is watched edge-triggered and never read: its counter lasts for
+ * 2^64 wakes. `pending` spares the system call while an earlier wake was not noticed yet.
+ */
+struct wakeup {
+    int file;
+    atomic_bool pending;
+};
+
+int wakeup_open(struct wakeup *wakeup); /* 0 or -errno */
+void wakeup_close(struct wakeup *wakeup);
+void wakeup_signal(struct wakeup *wakeup); /* any thread */
+/* Owner, after its wait and before it looks at what the waker left. */
+void wakeup_notice(struct wakeup *wakeup);
