@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core.h"
+
+#include "broker/connection.h"
+#include "broker/server.h"
+#include "wire/batch.h"
+
+#define DIAG_BUFFER_SIZE (32 * KIB)
+#define IDLE_CHECK_NS UINT64_C(5000000000)
+#define UPKEEP_INTERVAL_NS UINT64_C(20000000)
+#define UPKEEP_BUDGET_NS UINT64_C(200000)
+/* Memory of chunks kept warm for the next burst; the rest goes back to the kernel. */
+#define WARM_SIZE (4 * MIB)
+/* State (objects, tables, block tables) is charged to the part of the budget that is not for bytes
+ * under way; the cache gives way to it. */
+#define HEAP_SHARE_MIN (16 * MIB)
+
+static void idle_check(struct timer *timer)
+{
+    struct core *core = CONTAINER_OF(timer, struct core, idle_timer);
+    uint64_t now_ns = ring_now_ns(core->ring);
+    uint64_t idle_ns = (uint64_t)core->server->config->connection_idle_ms_max * 1000000;
+    LIST_EACH(&core->connections, node)
+    {
+        struct connection *connection = LIST_ENTRY(node, struct connection, node);
+        if (now_ns - connection->active_ns > idle_ns) {
+            connection_close(connection); /* clients expect it: connections.max.idle.ms */
+        }
+    }
+    timer_arm(&core->timers, timer, now_ns + IDLE_CHECK_NS);
+}
+
+/* Only ends the wait: server_step_core() looks at what is left. */
+static void stop_look(struct timer *timer)
+{
+    (void)timer;
+}
+
+static enum status core_open_memory(struct core *core)
+{
+    const struct server *server = core->server;
+    size_t share = server->memory_size / (size_t)server->core_count;
+    size_t quarter = share / 4 / CHUNK_SIZE * CHUNK_SIZE;
+    const struct pages_limits limits = {.size_max = {
+                                            [PAGES_REQUEST] = quarter,
+                                            [PAGES_SLAB] = quarter,
+                                            [PAGES_CACHE] = quarter,
+                                        }};
+    core->pages = pages_open(&limits);
+    size_t state = share - 3 * quarter;
+    heap_init(&core->heap, state > HEAP_SHARE_MIN ? state : HEAP_SHARE_MIN);
+    if (core->pages == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    core->diag_buffer = heap_acquire(&core->heap, DIAG_BUFFER_SIZE);
+    core->scratch = heap_acquire(&core->heap, BATCH_SCRATCH_SIZE);
+    if (core->diag_buffer == NULL || core->scratch == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    diag_init(&core->diag, server->diag_file, core->index, DIAG_INFO, core->diag_buffer,
+              DIAG_BUFFER_SIZE);
+    core->diag.wall_ms = ring_wall_ms(core->ring);
+    return STATUS_OK;
+}
+
+enum status core_open(struct core *core, const struct core_options *options)
+{
+    struct server *server = options->server;
+    *core = (struct core){
+        .index = options->index,
+        .server = server,
+        .ring = options->ring,
+    };
+    timers_init(&core->timers);
+    mailbox_init(&core->mailbox);
+    random_init(&core->random, options->seed);
+    list_init(&core->connections);
+    list_init(&core->runnable);
+    list_init(&core->ready);
+    list_init(&core->starving);
+    list_init(&core->requests_free);
+    list_init(&core->producer_waiters);
+    enum status status = core_open_memory(core);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const struct store_options store = {
+        .ring = core->ring,
+        .pages = core->pages,
+        .heap = &core->heap,
+        .timers = &core->timers,
+        .diag = &core->diag,
+        .data_dir = server->data_dir,
+        .writer = server->writer,
+        .hash_seed = random_u64(&core->random),
+        .files_max = server->files_max / (uint32_t)server->core_count,
+    };
+    core->store = store_open(&store);
+    if (core->store == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    if (!image_init(&core->image, &core->heap, random_u64(&core->random), server->core_count,
+                    &server->topic_defaults)) {
+        return STATUS_NO_MEMORY;
+    }
+    const struct manager_options manager = {
+        .core = core->index,
+        .store = core->store,
+        .heap = &core->heap,
+        .pages = core->pages,
+        .diag = &core->diag,
+        .peers = &server->peers,
+        .image = &core->image,
+    };
+    manager_init(&core->manager, &manager);
+    server->peers.peers[core->index] =
+        (struct peer){.mailbox = &core->mailbox, .ring = core->ring, .manager = &core->manager};
+    core->idle_timer.fire = idle_check;
+    core->stop_timer.fire = stop_look;
+    timer_arm(&core->timers, &core->idle_timer, ring_now_ns(core->ring) + IDLE_CHECK_NS);
+    return STATUS_OK;
+}
+
+void core_close(struct core *core)
+{
+    check(list_is_empty(&core->connections));
+    check(list_is_empty(&core->runnable));
+    while (ring_in_flight(core->ring) > 0) {
+        ring_step(core->ring, UINT64_MAX); /* refused sockets that are being closed */
+    }
+    timer_disarm(&core->timers, &core->idle_timer);
+    image_deinit(&core->image);
+    store_close(core->store);
+    struct list_node *node;
+    while ((node = list_pop_head(&core->requests_free)) != NULL) {
+        heap_release(&core->heap, LIST_ENTRY(node, struct request, node), sizeof(struct request));
+    }
+    diag_flush(&core->diag);
+    heap_release(&core->heap, core->scratch, BATCH_SCRATCH_SIZE);
+    heap_release(&core->heap, core->diag_buffer, DIAG_BUFFER_SIZE);
+    heap_deinit(&core->heap);
+    pages_close(core->pages);
+    ring_close(core->ring);
+}
+
+/* Steps and connections wake each other; both lists are empty when this returns. */
+static bool core_run_due(struct core *core)
+{
+    bool busy = false;
+    while (!list_is_empty(&core->runnable) || !list_is_empty(&core->ready)) {
+        busy = true;
+        struct list_node *node;
+        while ((node = list_pop_head(&core->runnable)) != NULL) {
+            struct request *request = LIST_ENTRY(node, struct request, run_node);
+            request->resume(request);
+        }
+        while ((node = list_pop_head(&core->ready)) != NULL) {
+            connection_step(LIST_ENTRY(node, struct connection, ready_node));
+        }
+    }
+    return busy;
+}
+
+static void core_feed_starving(struct core *core)
+{
+    struct list_node *node = list_pop_head(&core->starving);
+    if (node != NULL) {
+        connection_retry(LIST_ENTRY(node, struct connection, starving_node));
+    }
+}
+
+static void core_upkeep(struct core *core)
+{
+    uint64_t now_ns = ring_now_ns(core->ring);
+    if (now_ns < core->upkeep_due_ns) {
+        return;
+    }
+    core->upkeep_due_ns = now_ns + UPKEEP_INTERVAL_NS;
+    store_upkeep(core->store, UPKEEP_BUDGET_NS);
+    pages_trim(core->pages, WARM_SIZE);
+}
+
+static uint64_t core_wait_until(struct core *core)
+{
+    if (!list_is_empty(&core->runnable) || !list_is_empty(&core->ready)) {
+        return 0;
+    }
+    uint64_t until = timers_next(&core->timers);
+    return core->upkeep_due_ns < until && store_upkeep_wanted(core->store) ? core->upkeep_due_ns
+                                                                           : until;
+}
+
+bool core_tick(struct core *core, bool wait)
+{
+    core->counters.ticks++;
+    bool asleep = wait && mailbox_sleep(&core->mailbox);
+    size_t completed = ring_step(core->ring, asleep ? core_wait_until(core) : 0);
+    if (asleep) {
+        mailbox_awake(&core->mailbox);
+    }
+    core->diag.wall_ms = ring_wall_ms(core->ring);
+    size_t delivered = mailbox_drain(&core->mailbox);
+    timers_fire(&core->timers, ring_now_ns(core->ring));
+    core_feed_starving(core);
+    bool busy = core_run_due(core);
+    core_upkeep(core);
+    store_commit(core->store);
+    diag_flush(&core->diag);
+    return busy || completed > 0 || delivered > 0;
+}
+
+bool core_is_quiet(const struct core *core)
+{
+    return list_is_empty(&core->connections) && list_is_empty(&core->runnable);
+}
