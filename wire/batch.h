@@ -111,7 +111,8 @@ struct batch_fault {
  *   INVALID_RECORD                not exactly one whole batch, or magic is not 2
  *   CORRUPT_MESSAGE               length below 49, or the CRC is wrong
  *   UNSUPPORTED_COMPRESSION_TYPE  codecs 5 to 7; a zstd window above 8 MiB
- *   INVALID_RECORD                the header breaks a rule above; packed bytes do not unpack
+ *   INVALID_RECORD                a rule above is broken; packed bytes do not unpack, or are
+ *                                 lz4 with linked blocks, which Java's consumers cannot read
  *   INVALID_TIMESTAMP             LogAppendTime where the topic keeps CreateTime; a record's time
  *   MESSAGE_TOO_LARGE             unpacks to more than decompressed_size_max (clients split it)
  *   NO_MEMORY                     scratch and heap have no room for the codec: retry

@@ -36,7 +36,7 @@ bool codec_from_name(const char *name, enum codec *out);
  * One packed stream being unpacked. The object lives in the scratch; `packed` is borrowed until
  * close.
  *
- * unpack_open    NO_MEMORY when the codec's state finds no room; then nothing is open.
+ * unpack_open    fails as unpack_next does; then nothing is open.
  * unpack_next    a slice, valid until the next call; size 0 at the end. Errors are sticky:
  *                CORRUPT_MESSAGE: the bytes are not of this codec, cut short, or with rest behind;
  *                MESSAGE_TOO_LARGE: more than size_max would come out;

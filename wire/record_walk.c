@@ -19,6 +19,8 @@
 #include "base/check.h"
 
 #define VARINT_SIZE_MAX 5
+#define LZ4_FLAGS_POSITION 4 /* behind the frame's magic */
+#define LZ4_FLAG_INDEPENDENT 0x20
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -247,6 +249,14 @@ static enum status status_of_codec(struct walk *walk, enum status status)
     }
 }
 
+/* Java's readers refuse frames whose blocks depend on each other, so Apache Kafka refuses them too:
+ * one that was let in would stop such a consumer for good. */
+static bool lz4_is_linked(struct bytes packed)
+{
+    return packed.size > LZ4_FLAGS_POSITION &&
+           (packed.data[LZ4_FLAGS_POSITION] & LZ4_FLAG_INDEPENDENT) == 0;
+}
+
 static int64_t saturate(int64_t now_ms, int64_t distance_ms, bool after)
 {
     int64_t result;
@@ -275,6 +285,10 @@ enum status records_walk(struct bytes records, const struct batch_header *header
     }
     enum codec codec = (enum codec)(header->attributes & BATCH_CODEC_MASK);
     struct cursor *cursor = &walk.cursor;
+    if (codec == CODEC_LZ4 && lz4_is_linked(records)) {
+        walk.index = -1;
+        return refuse(&walk, STATUS_INVALID_RECORD, "the lz4 blocks depend on each other");
+    }
     if (codec != CODEC_NONE) {
         cursor->status =
             unpack_open(&cursor->source, codec, records, rules->decompressed_size_max, scratch);

@@ -410,6 +410,21 @@ static void test_slices_cut_records(void **state)
     }
 }
 
+/* Flags, block size and the sum of both, as liblz4 writes them: 0x20 says independent blocks. */
+static void test_linked_lz4_is_refused(void **state)
+{
+    struct bench *bench = *state;
+    struct bytes data = bytes_of_hex(vectors_java[CODEC_LZ4]);
+    uint8_t *at = (uint8_t *)(uintptr_t)data.data;
+    uint8_t *flags = at + BATCH_HEADER_SIZE + 4;
+    assert_memory_equal(flags, "\x60\x40\x82", 3);
+    memcpy(flags, "\x40\x40\xc0", 3);
+    batch_seal(at, data.size);
+    assert_refused(bench, data, STATUS_INVALID_RECORD, -1);
+    assert_string_equal(bench->fault.message, "the lz4 blocks depend on each other");
+    bytes_free(data);
+}
+
 static void test_bombs_are_capped(void **state)
 {
     struct bench *bench = *state;
@@ -521,6 +536,7 @@ int main(void)
         TEST(test_rules_of_the_topic),
         TEST(test_no_timestamp),
         TEST(test_slices_cut_records),
+        TEST(test_linked_lz4_is_refused),
         TEST(test_bombs_are_capped),
         TEST(test_memory),
         TEST(test_stamps),
