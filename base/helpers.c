@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/helpers.h"
+#include "base/ring_backend.h"
 
 #include <dirent.h>
 #include <errno.h>

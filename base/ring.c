@@ -77,6 +77,9 @@ void ring_submit(struct ring *ring, struct op *op)
     op->backend = NULL;
     ring->in_flight += 1;
     list_push_tail(&ring->queue, &op->node); /* checks that it is not submitted already */
+    if (ring->backend->submitted != NULL) {
+        ring->backend->submitted(ring, op);
+    }
 }
 
 size_t ring_step(struct ring *ring, uint64_t wait_until_ns)

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,6 +20,8 @@ struct ring_backend {
     /* Submits the queue, waits once (not if completed holds ops already), refreshes the clocks,
      * fills completed. */
     void (*step)(struct ring *ring, uint64_t wait_until_ns);
+    /* NULL, or told of every op at ring_submit(): the simulation watches the op's memory. */
+    void (*submitted)(struct ring *ring, struct op *op);
     void (*wake)(struct ring *ring);
     int (*listen)(struct ring *ring, const char *host, uint16_t port, int32_t *out,
                   uint16_t *port_out);
@@ -78,3 +81,31 @@ void wakeup_close(struct wakeup *wakeup);
 void wakeup_signal(struct wakeup *wakeup); /* any thread */
 /* Owner, after its wait and before it looks at what the waker left. */
 void wakeup_notice(struct wakeup *wakeup);
+
+/*
+ * A small pool of threads for what a back end cannot do without blocking: all file operations of
+ * posix, truncate and listing of uring. Threads start at first need and stay. One pool per ring;
+ * only the ring's thread submits and reaps.
+ */
+#define HELPERS_MAX 4 /* file operations at once; the rest waits its turn */
+
+struct helpers {
+    struct wakeup *wakeup; /* borrowed: signalled when something finished */
+    pthread_mutex_t mutex; /* guards all but `any_finished` */
+    pthread_cond_t work;
+    struct list queue;
+    struct list finished;
+    atomic_bool any_finished; /* spares the lock in helpers_reap() */
+    size_t queue_count;
+    uint32_t thread_count;
+    uint32_t idle_count;
+    bool stopping;
+    pthread_t threads[HELPERS_MAX];
+};
+
+void helpers_init(struct helpers *helpers, struct wakeup *wakeup);
+/* Joins the threads; nothing may be in flight. */
+void helpers_deinit(struct helpers *helpers);
+void helpers_submit(struct helpers *helpers, struct op *op);
+/* Moves finished ops, with their results, to the tail of `completed`. */
+void helpers_reap(struct helpers *helpers, struct list *completed);

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "base/check.h"
-#include "base/helpers.h"
 #include "base/ring_backend.h"
 
 #define EVENTS_MAX 256

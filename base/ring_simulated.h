@@ -4,8 +4,13 @@
  * generator. Rings opened on one world share it; one thread steps them all. Same seed and same
  * calls give the same completions at the same virtual times.
  *
- * sim_world_run() is the whole machine: it picks the next event, advances the clock, and lets the
- * core that owns it tick.
+ * The driver is the test: it advances the clock to the next completion or timer and steps every
+ * ring. An op takes effect when the clock reaches its time, whichever ring it belongs to, and its
+ * done() runs when that ring steps. Only ring_call() moves the clock by itself.
+ *
+ * What base/ring.h asks of its users is checked live: memory of writes and sends does not change
+ * under way, writes in flight on one file share no page, direct files are used aligned, a socket
+ * has one RECV and one SEND in flight, nothing is in flight on what is closed.
  */
 #pragma once
 
@@ -27,12 +32,17 @@ struct sim_world *sim_world_open(const struct sim_options *options);
 void sim_world_close(struct sim_world *world);
 /* A ring of this world; it is stepped only by the thread that owns the world. */
 struct ring *sim_ring_open(struct sim_world *world);
-/* Virtual time of the next completion of any ring, UINT64_MAX when nothing is in flight. */
+/* Virtual time of the next completion of any ring (now, if one waits for its ring to step);
+ * UINT64_MAX when nothing is in flight or all of it is blocked. */
 uint64_t sim_world_next_ns(const struct sim_world *world);
 /* Moves the clock; never backwards. */
 void sim_world_advance(struct sim_world *world, uint64_t now_ns);
 uint64_t sim_world_now_ns(const struct sim_world *world);
-/* Power cut: bytes and names that were not made durable may be lost; all open files are gone. */
+/*
+ * Power cut: bytes and names that were not made durable may be lost; all open files are gone. Ops
+ * in flight are forgotten without done(), so rings may be closed; their memory must still be there
+ * at this call, because writes under way reach the disk in part.
+ */
 void sim_world_crash(struct sim_world *world);
 /* Order-sensitive hash over all completions so far: equal traces, equal hashes. */
 uint64_t sim_world_trace_hash(const struct sim_world *world);

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "base/ring_simulated.h"
 #include "tests/lib/test.h"
 
 #define PAGE 4096
@@ -19,6 +20,7 @@
 struct fixture {
     enum ring_kind kind;
     struct ring *ring;
+    struct sim_world *world; /* simulated only */
     char folder[64];
     uint8_t *pages; /* 64 pages for direct files */
 };
@@ -42,6 +44,21 @@ static int fixture_open(void **state, enum ring_kind kind)
     return 0;
 }
 
+static int open_simulated(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    struct sim_options options = {
+        .seed = 1, .stream_cut_max = 5000, .disk_delay_ns_max = 100000, .net_delay_ns_max = 50000};
+    *state = fixture;
+    fixture->kind = RING_SIMULATED;
+    fixture->world = sim_world_open(&options);
+    fixture->ring = sim_ring_open(fixture->world);
+    fixture->pages = aligned_alloc(PAGE, (size_t)64 * PAGE);
+    snprintf(fixture->folder, sizeof(fixture->folder), "/tests");
+    struct op op = {.kind = OP_MKDIR, .path = fixture->folder};
+    return (int)ring_call(fixture->ring, &op);
+}
+
 static int open_uring(void **state)
 {
     return fixture_open(state, RING_URING);
@@ -57,7 +74,11 @@ static int fixture_close(void **state)
     struct fixture *fixture = *state;
     if (fixture->ring != NULL) {
         ring_close(fixture->ring);
-        assert_int_equal(rmdir(fixture->folder), 0);
+        if (fixture->world != NULL) {
+            sim_world_close(fixture->world);
+        } else {
+            assert_int_equal(rmdir(fixture->folder), 0); /* empty again */
+        }
     }
     free(fixture->pages);
     free(fixture);
@@ -197,10 +218,23 @@ static void count_done(struct op *op)
     *(size_t *)op->owner += 1;
 }
 
+/* A simulated clock is moved by its driver. */
+static size_t step(struct fixture *fixture, uint64_t wait_until_ns)
+{
+    if (fixture->world != NULL && wait_until_ns > sim_world_now_ns(fixture->world)) {
+        uint64_t next_ns = sim_world_next_ns(fixture->world);
+        next_ns = next_ns < wait_until_ns ? next_ns : wait_until_ns;
+        if (next_ns != UINT64_MAX) {
+            sim_world_advance(fixture->world, next_ns);
+        }
+    }
+    return ring_step(fixture->ring, wait_until_ns);
+}
+
 static int64_t wait_for(struct fixture *fixture, struct op *op, size_t *count, size_t wanted)
 {
     while (*count < wanted) {
-        ring_step(fixture->ring, UINT64_MAX);
+        step(fixture, UINT64_MAX);
     }
     return op->result;
 }
@@ -316,7 +350,7 @@ static void shutdown_ends_what_waits(void **state)
         .kind = OP_ACCEPT, .file = pair.listener, .done = count_done, .owner = &count};
     ring_submit(fixture->ring, &recv);
     ring_submit(fixture->ring, &accept);
-    ring_step(fixture->ring, 0);
+    step(fixture, 0);
     assert_int_equal(count, 0);
     assert_int_equal(plain(fixture, OP_SHUTDOWN, pair.server), 0);
     assert_int_equal(plain(fixture, OP_SHUTDOWN, pair.listener), 0);
@@ -363,20 +397,20 @@ static void wake_ends_a_wait(void **state)
         pthread_join(thread, NULL);
     }
     ring_wake(fixture->ring); /* before the wait: kept for it */
-    assert_int_equal(ring_step(fixture->ring, UINT64_MAX), 0);
+    assert_int_equal(step(fixture, UINT64_MAX), 0);
 }
 
 static void waits_end_in_time(void **state)
 {
     struct fixture *fixture = *state;
     SKIP_IF_REFUSED(fixture);
-    ring_step(fixture->ring, 0);
+    step(fixture, 0);
     uint64_t start = ring_now_ns(fixture->ring);
     assert_true(start > 0 && ring_wall_ms(fixture->ring) > INT64_C(1500000000000));
-    assert_int_equal(ring_step(fixture->ring, start), 0); /* the past */
+    assert_int_equal(step(fixture, start), 0); /* the past */
     uint64_t until = ring_now_ns(fixture->ring) + 3000000;
     while (ring_now_ns(fixture->ring) < until) {
-        assert_int_equal(ring_step(fixture->ring, until), 0);
+        assert_int_equal(step(fixture, until), 0);
     }
 }
 
@@ -423,7 +457,7 @@ static void many_at_once(void **state)
     }
     size_t count = 0;
     while (ring_in_flight(fixture->ring) > 0) {
-        count += ring_step(fixture->ring, UINT64_MAX);
+        count += step(fixture, UINT64_MAX);
     }
     assert_int_equal(count, COUNT * 7);
     for (size_t i = 0; i < COUNT; i++) {
@@ -437,8 +471,8 @@ static void many_at_once(void **state)
 static void *nop_main(void *argument)
 {
     struct fixture *fixture = argument;
-    assert_int_equal(plain(fixture, OP_NOP, 0), 0);
-    assert_true(with_path(fixture, OP_OPEN, "no/such/file", OPEN_READ) < 0);
+    check(plain(fixture, OP_NOP, 0) == 0);
+    check(with_path(fixture, OP_OPEN, "no/such/file", OPEN_READ) == -ENOENT);
     return NULL;
 }
 
@@ -464,22 +498,23 @@ static void auto_takes_one(void **state)
     ring_close(ring);
 }
 
-#define BOTH(test)                                                                                 \
+#define EACH(test)                                                                                 \
     cmocka_unit_test_setup_teardown(test, open_uring, fixture_close),                              \
-        cmocka_unit_test_setup_teardown(test, open_posix, fixture_close)
+        cmocka_unit_test_setup_teardown(test, open_posix, fixture_close),                          \
+        cmocka_unit_test_setup_teardown(test, open_simulated, fixture_close)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(files),
-        BOTH(folders),
-        BOTH(echo),
-        BOTH(shutdown_ends_what_waits),
-        BOTH(refused_connection),
-        BOTH(wake_ends_a_wait),
-        BOTH(waits_end_in_time),
-        BOTH(many_at_once),
-        BOTH(stepped_by_another_thread),
+        EACH(files),
+        EACH(folders),
+        EACH(echo),
+        EACH(shutdown_ends_what_waits),
+        EACH(refused_connection),
+        EACH(wake_ends_a_wait),
+        EACH(waits_end_in_time),
+        EACH(many_at_once),
+        EACH(stepped_by_another_thread),
         cmocka_unit_test(auto_takes_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
