@@ -79,7 +79,7 @@ enum status core_open(struct core *core, const struct core_options *options)
     list_init(&core->ready);
     list_init(&core->starving);
     list_init(&core->requests_free);
-    list_init(&core->producer_waiters);
+    producer_ids_init(&core->producer_ids);
     enum status status = core_open_memory(core);
     if (status != STATUS_OK) {
         return status;
@@ -125,9 +125,6 @@ void core_close(struct core *core)
 {
     check(list_is_empty(&core->connections));
     check(list_is_empty(&core->runnable));
-    while (ring_in_flight(core->ring) > 0) {
-        ring_step(core->ring, UINT64_MAX); /* refused sockets that are being closed */
-    }
     timer_disarm(&core->timers, &core->idle_timer);
     image_deinit(&core->image);
     store_close(core->store);

@@ -22,6 +22,7 @@
 #include "base/random.h"
 #include "base/ring.h"
 #include "base/timer.h"
+#include "broker/producer_ids.h"
 #include "topic/manager.h"
 
 struct server;
@@ -58,11 +59,7 @@ struct core {
     int32_t requests_free_count;
     struct timer idle_timer;
     uint64_t upkeep_due_ns;
-    int64_t producer_id_next;    /* block of ids handed out here */
-    int64_t producer_id_until;
-    struct list producer_waiters;
-    struct change producer_change;
-    bool producer_change_pending;
+    struct producer_ids producer_ids;
     uint8_t *scratch;            /* codecs; one batch at a time */
     struct core_counters counters;
     bool stopping;               /* no new connections or requests */

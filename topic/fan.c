@@ -183,6 +183,7 @@ static void reads_step(struct fan_group *group)
         task->read.done = read_done;
         if (task->read.size_max > group->size_left) {
             task->read.size_max = (uint32_t)group->size_left;
+            task->read.first_whole = task == group->first || group->size_left > 0;
         }
         partition_read(task->partition, &task->read);
         if (group->task_pending == pending) {

@@ -7,6 +7,9 @@
 #include "wire/record.h"
 #include "topic/metadata_record.h"
 
+/* Ours are never compressed; Kafka may compress its own. */
+#define UNPACKED_SIZE_MAX (64 * MIB)
+
 struct image_removed {
     struct list_node node;
     struct uuid id;
@@ -385,19 +388,22 @@ enum status image_apply_batch(struct image *image, struct bytes batch, struct ar
     if ((header.attributes & BATCH_CONTROL) != 0) {
         return STATUS_OK;
     }
-    struct record_stream *stream;
-    status = record_stream_open(&stream, batch, (struct batch_scratch){0}, 0);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    const struct batch_scratch codec = {
+        .memory = arena_acquire_bytes(scratch, BATCH_SCRATCH_SIZE),
+        .size = BATCH_SCRATCH_SIZE,
+        .heap = image->heap,
+    };
+    struct record_stream *stream = NULL;
+    status = codec.memory == NULL ? STATUS_NO_MEMORY
+                                  : record_stream_open(&stream, batch, codec, UNPACKED_SIZE_MAX);
     struct record record;
     while (status == STATUS_OK && record_stream_next(stream, &record)) {
         status = image_apply(image, record.value, scratch, listener);
-        arena_reset(scratch);
     }
     if (status == STATUS_OK) {
         status = record_stream_status(stream);
     }
     record_stream_close(stream);
+    arena_reset(scratch);
     return status;
 }

@@ -89,12 +89,14 @@ void image_deinit(struct image *image);
  * Applies one framed record of the metadata log (frame version, key, version, message).
  * Kinds that a single broker has no use for are skipped. STATUS_CORRUPT_MESSAGE when it cannot be
  * decoded, STATUS_NO_MEMORY when the heap refuses: in both cases the caller stops the broker,
- * because images that differ are worse than none. `scratch` holds decoded arrays; the caller resets it.
+ * because images that differ are worse than none. `scratch` holds decoded arrays; the
+ * caller resets it.
  */
 enum status image_apply(struct image *image, struct bytes record, struct arena *scratch,
                         const struct image_listener *listener);
 
-/* Every record of one batch; batches of control records change nothing. */
+/* Every record of one batch, in order; control batches change nothing. Resets `scratch`, which needs
+ * room for BATCH_SCRATCH_SIZE and the arrays of all records. */
 enum status image_apply_batch(struct image *image, struct bytes batch, struct arena *scratch,
                               const struct image_listener *listener);
 

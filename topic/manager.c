@@ -2,6 +2,9 @@
 #include "topic/manager.h"
 
 
+/* Arrays of the records of one change: 100,000 partitions of a few integers each. */
+#define SCRATCH_SIZE_MAX (64 * MIB)
+
 void manager_init(struct manager *manager, const struct manager_options *options)
 {
     *manager = (struct manager){
@@ -12,7 +15,7 @@ void manager_init(struct manager *manager, const struct manager_options *options
         .peers = options->peers,
         .image = options->image,
     };
-    arena_init(&manager->scratch, options->pages, MIB);
+    arena_init(&manager->scratch, options->pages, SCRATCH_SIZE_MAX);
 }
 
 static enum status partition_start(struct manager *manager, struct image_topic *topic,

@@ -176,6 +176,17 @@ static enum status begin_create(struct metadata *metadata, struct change *change
     return STATUS_OK;
 }
 
+static bool is_named_before(const struct change *change, int32_t index)
+{
+    for (int32_t i = 0; i < index; i++) {
+        if (change->topics[i].status == STATUS_OK &&
+            uuid_equal(&change->topics[i].id, &change->topics[index].id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum status begin_delete(struct metadata *metadata, struct change *change)
 {
     for (int32_t i = 0; i < change->topic_count; i++) {
@@ -183,7 +194,7 @@ static enum status begin_delete(struct metadata *metadata, struct change *change
         if (topic->status != STATUS_OK) {
             continue;
         }
-        bool by_id = topic->name.data == NULL;
+        bool by_id = !uuid_is_zero(&topic->id);
         const struct image_topic *found = by_id ? image_find_id(metadata->image, &topic->id)
                                                 : image_find_name(metadata->image, topic->name);
         if (found == NULL) {
@@ -191,6 +202,11 @@ static enum status begin_delete(struct metadata *metadata, struct change *change
             continue;
         }
         topic->id = found->id;
+        if (is_named_before(change, i)) {
+            topic->status = STATUS_INVALID_REQUEST;
+            topic->message = "the request names the topic twice";
+            continue;
+        }
         struct metadata_record record = {.key = REMOVE_TOPIC_RECORD_KEY};
         record.remove_topic.topic_id = found->id;
         if (!frames_add(metadata, &record)) {

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Metadata: this broker, its topics, and creation of the ones that are missing.
+ *
+ * Creation is answered when every core has the topic, so what this answer says exists can be used by
+ * the very next request on any connection.
+ */
+#include "broker/handlers/handler.h"
+#include "topic/name.h"
+#include "wire/metadata.h"
+
+struct metadata_state {
+    struct metadata_request in;
+    struct change change;
+    struct change_topic *wanted;
+};
+
+static void partitions_fill(struct request *request, const struct image_topic *topic,
+                            struct metadata_response_topic *out)
+{
+    const struct server *server = request->core->server;
+    size_t count = (size_t)topic->partition_count;
+    out->partitions = arena_new_array(&request->arena, struct metadata_response_partition, count);
+    int32_t *node = arena_new(&request->arena, int32_t);
+    if (out->partitions == NULL || node == NULL) {
+        return;
+    }
+    *node = server->node_id;
+    out->partitions_count = topic->partition_count;
+    for (int32_t i = 0; i < topic->partition_count; i++) {
+        struct metadata_response_partition *partition = &out->partitions[i];
+        metadata_response_partition_init(partition);
+        partition->partition_index = i;
+        partition->leader_id = server->node_id;
+        partition->leader_epoch = topic->partitions[i].leader_epoch;
+        partition->replica_nodes = node;
+        partition->replica_nodes_count = 1;
+        partition->isr_nodes = node;
+        partition->isr_nodes_count = 1;
+    }
+}
+
+static void topic_fill(struct request *request, const struct image_topic *topic, bool operations,
+                       struct metadata_response_topic *out)
+{
+    out->name = bytes_of_text(topic->name);
+    out->topic_id = topic->id;
+    if (operations) {
+        out->topic_authorized_operations = TOPIC_OPERATIONS;
+    }
+    partitions_fill(request, topic, out);
+}
+
+static void topics_fill_all(struct request *request, bool operations,
+                            struct metadata_response *out)
+{
+    const struct image *image = &request->core->image;
+    out->topics = arena_new_array(&request->arena, struct metadata_response_topic,
+                                  (size_t)image->topic_count);
+    if (out->topics == NULL) {
+        return;
+    }
+    LIST_EACH(&image->topics, node)
+    {
+        struct metadata_response_topic *topic = &out->topics[out->topics_count++];
+        metadata_response_topic_init(topic);
+        topic_fill(request, LIST_ENTRY(node, struct image_topic, node), operations, topic);
+    }
+}
+
+/* Why a named topic is not there; what creation said comes first. */
+static enum status missing_status(const struct metadata_state *state, struct bytes name)
+{
+    if (topic_name_check(name) != STATUS_OK) {
+        return STATUS_INVALID_TOPIC_EXCEPTION;
+    }
+    for (int32_t i = 0; i < state->change.topic_count; i++) {
+        const struct change_topic *wanted = &state->wanted[i];
+        if (!bytes_equal(wanted->name, name)) {
+            continue;
+        }
+        if (state->change.status != STATUS_OK) {
+            return STATUS_LEADER_NOT_AVAILABLE; /* could not be written now: retriable */
+        }
+        return wanted->status;
+    }
+    return STATUS_UNKNOWN_TOPIC_OR_PARTITION;
+}
+
+static void topics_fill_named(struct request *request, struct metadata_state *state,
+                              struct metadata_response *out)
+{
+    out->topics = arena_new_array(&request->arena, struct metadata_response_topic,
+                                  (size_t)state->in.topics_count);
+    if (out->topics == NULL) {
+        return;
+    }
+    out->topics_count = state->in.topics_count;
+    for (int32_t i = 0; i < state->in.topics_count; i++) {
+        const struct metadata_request_topic *asked = &state->in.topics[i];
+        struct metadata_response_topic *topic = &out->topics[i];
+        metadata_response_topic_init(topic);
+        bool by_id = asked->name.data == NULL;
+        const struct image_topic *found =
+            handler_topic(request, by_id, asked->name, &asked->topic_id);
+        if (found != NULL) {
+            topic_fill(request, found, state->in.include_topic_authorized_operations, topic);
+            continue;
+        }
+        topic->name = asked->name;
+        topic->topic_id = asked->topic_id;
+        topic->error_code =
+            status_code(by_id ? STATUS_UNKNOWN_TOPIC_ID : missing_status(state, asked->name));
+    }
+}
+
+static void metadata_answer(struct request *request)
+{
+    struct metadata_state *state = request->handler_state;
+    const struct server *server = request->core->server;
+    const struct listener *listener = server_listener(server, request->connection->listener);
+    struct metadata_response_broker broker;
+    metadata_response_broker_init(&broker);
+    broker.node_id = server->node_id;
+    broker.host = bytes_of_text(listener->advertised_host);
+    broker.port = listener->advertised_port;
+    struct metadata_response out;
+    metadata_response_init(&out);
+    out.brokers = &broker;
+    out.brokers_count = 1;
+    out.cluster_id = bytes_of_text(server->cluster_id);
+    out.controller_id = server->node_id;
+    if (state->in.include_cluster_authorized_operations) {
+        out.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    bool all = state->in.topics_count < 0 || (request->version == 0 && state->in.topics_count == 0);
+    if (all) {
+        topics_fill_all(request, state->in.include_topic_authorized_operations, &out);
+    } else {
+        topics_fill_named(request, state, &out);
+    }
+    metadata_response_encode(request_reply(request), request->version, &out);
+    request_finish(request);
+}
+
+static void created(struct change *change)
+{
+    request_wake(change->owner, metadata_answer);
+}
+
+static bool is_wanted_already(const struct metadata_state *state, struct bytes name)
+{
+    for (int32_t i = 0; i < state->change.topic_count; i++) {
+        if (bytes_equal(state->wanted[i].name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The topics that were named, may be created and are not there. */
+static void missing_collect(struct request *request, struct metadata_state *state)
+{
+    const struct broker_config *config = request->core->server->config;
+    bool allowed = request->version < 4 || state->in.allow_auto_topic_creation;
+    if (!allowed || !config->topics_auto_create || state->in.topics_count <= 0) {
+        return;
+    }
+    state->wanted = arena_new_array(&request->arena, struct change_topic,
+                                    (size_t)state->in.topics_count);
+    if (state->wanted == NULL) {
+        return;
+    }
+    for (int32_t i = 0; i < state->in.topics_count; i++) {
+        struct bytes name = state->in.topics[i].name;
+        if (name.data == NULL || topic_name_check(name) != STATUS_OK ||
+            image_find_name(&request->core->image, name) != NULL ||
+            is_wanted_already(state, name)) {
+            continue;
+        }
+        state->wanted[state->change.topic_count++] = (struct change_topic){
+            .name = name,
+            .partition_count = config->partition_count,
+        };
+    }
+}
+
+void handle_metadata(struct request *request)
+{
+    struct metadata_state *state = handler_state(request, sizeof(*state));
+    if (state == NULL || !REQUEST_DECODE(request, metadata_request_decode, &state->in)) {
+        return;
+    }
+    missing_collect(request, state);
+    if (state->change.topic_count == 0) {
+        metadata_answer(request);
+        return;
+    }
+    state->change.kind = CHANGE_CREATE_TOPICS;
+    state->change.topics = state->wanted;
+    state->change.done = created;
+    state->change.owner = request;
+    metadata_submit(request->core->server->metadata, &request->core->server->peers,
+                    request->core->index, &state->change);
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Produce: one batch for each of several partitions.
+ *
+ * Each batch is judged alone, before anything is sent to its owner: a bad one gets its error and the
+ * others are appended. The batch stays where it was received; the owner copies it once into its
+ * slab. acks=1 and acks=all are answered by the same event, the durable high watermark.
+ */
+#include "broker/handlers/handler.h"
+#include "broker/recompress.h"
+#include "wire/produce.h"
+
+struct produce_item {
+    struct task task;
+    struct produce_response_partition *out;
+};
+
+struct produce_state {
+    struct produce_request in;
+    struct produce_response out;
+    struct fan fan;
+    struct produce_item *items;
+    int32_t item_count;
+    bool failed;               /* any partition: closes an acks=0 connection, as Kafka does */
+};
+
+static void partition_fail(struct produce_state *state, struct produce_response_partition *out,
+                           enum status status, const char *message)
+{
+    out->error_code = status_code(status);
+    out->base_offset = -1;
+    if (message != NULL) {
+        out->error_message = bytes_of_text(message);
+    }
+    state->failed = true;
+}
+
+static void partition_fail_record(struct request *request, struct produce_response_partition *out,
+                                  const struct batch_fault *fault)
+{
+    if (fault->index < 0 || fault->message == NULL) {
+        return;
+    }
+    struct produce_response_record_error *error =
+        arena_new(&request->arena, struct produce_response_record_error);
+    if (error != NULL) {
+        error->batch_index = fault->index;
+        error->batch_index_error_message = bytes_of_text(fault->message);
+        out->record_errors = error;
+        out->record_errors_count = 1;
+    }
+}
+
+/* What Kafka checks before it looks into the batch. */
+static enum status batch_admit(const struct request *request, const struct produce_state *state,
+                               const struct image_topic *topic, struct bytes batch)
+{
+    if (batch.data == NULL || batch.size < BATCH_HEADER_SIZE) {
+        return STATUS_INVALID_RECORD;
+    }
+    if ((int64_t)batch.size > topic->config.message_size_max) {
+        return STATUS_MESSAGE_TOO_LARGE;
+    }
+    if (state->in.acks == -1 && topic->config.replicas_in_sync_min > 1) {
+        return STATUS_NOT_ENOUGH_REPLICAS; /* one broker, one replica */
+    }
+    struct batch_header header;
+    batch_header_decode(&header, batch.data);
+    if ((header.attributes & BATCH_CODEC_MASK) == CODEC_ZSTD && request->version < 7) {
+        return STATUS_UNSUPPORTED_COMPRESSION_TYPE;
+    }
+    return STATUS_OK;
+}
+
+/* Judges the batch and brings it into the form the log keeps. */
+static enum status batch_prepare(struct request *request, const struct image_topic *topic,
+                                 struct bytes *batch, struct partition_append *append,
+                                 struct batch_fault *fault)
+{
+    struct core *core = request->core;
+    const struct topic_config *config = &topic->config;
+    const struct batch_scratch scratch = {
+        .memory = core->scratch, .size = BATCH_SCRATCH_SIZE, .heap = &core->heap};
+    append->now_ms = ring_wall_ms(core->ring);
+    const struct batch_rules rules = {
+        .walk = config->validate_records,
+        .key_required = config->compact,
+        .log_append_time = config->log_append_time,
+        .now_ms = append->now_ms,
+        .timestamp_before_ms_max = config->timestamp_before_ms_max,
+        .timestamp_after_ms_max = config->timestamp_after_ms_max,
+        .decompressed_size_max = (uint64_t)config->decompressed_size_max,
+    };
+    int64_t max_timestamp;
+    enum status status =
+        batch_validate(*batch, &rules, scratch, &append->header, &max_timestamp, fault);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if ((append->header.attributes & BATCH_TRANSACTIONAL) != 0) {
+        fault->message = "no transaction is open for this partition";
+        return STATUS_INVALID_TXN_STATE;
+    }
+    enum codec codec = append->header.attributes & BATCH_CODEC_MASK;
+    if (recompress_wanted(config, codec)) {
+        status = recompress(core->pages, &request->arena, scratch, config, batch);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        batch_header_decode(&append->header, batch->data);
+    }
+    uint8_t *memory = (uint8_t *)(uintptr_t)batch->data; /* of this request, received or rebuilt */
+    if (!config->log_append_time && max_timestamp != append->header.max_timestamp) {
+        batch_stamp_time(memory, batch->size, false, max_timestamp);
+        append->header.max_timestamp = max_timestamp;
+    }
+    append->batch = memory;
+    append->size = batch->size;
+    return STATUS_OK;
+}
+
+static void partition_take(struct request *request, struct produce_state *state,
+                           const struct image_topic *topic,
+                           const struct produce_request_partition_data *in,
+                           struct produce_response_partition *out)
+{
+    out->index = in->index;
+    out->base_offset = -1;
+    struct batch_fault fault = {.index = -1};
+    struct bytes batch = in->records.count == 1 ? in->records.items[0] : BYTES_NULL;
+    struct produce_item *item = &state->items[state->item_count];
+    item->task.kind = TASK_APPEND;
+    item->task.index = in->index;
+    item->task.leader_epoch_asked = -1;
+    item->out = out;
+    if (in->index < 0 || in->index >= topic->partition_count) {
+        partition_fail(state, out, STATUS_UNKNOWN_TOPIC_OR_PARTITION, NULL);
+        return;
+    }
+    enum status status = batch_admit(request, state, topic, batch);
+    if (status == STATUS_OK) {
+        status = batch_prepare(request, topic, &batch, &item->task.append, &fault);
+    }
+    if (status == STATUS_OK) {
+        status = fan_add(&state->fan, &item->task, topic);
+    }
+    if (status != STATUS_OK) {
+        partition_fail(state, out, status, fault.message);
+        partition_fail_record(request, out, &fault);
+        return;
+    }
+    state->item_count++;
+}
+
+static void topic_take(struct request *request, struct produce_state *state,
+                       const struct produce_request_topic_data *in,
+                       struct produce_response_topic *out)
+{
+    bool by_id = request->version >= 13;
+    const struct image_topic *topic = handler_topic(request, by_id, in->name, &in->topic_id);
+    out->name = in->name;
+    out->topic_id = in->topic_id;
+    out->partition_responses = arena_new_array(
+        &request->arena, struct produce_response_partition, (size_t)in->partition_data_count);
+    if (out->partition_responses == NULL) {
+        return; /* the arena failed: request_finish() says so */
+    }
+    out->partition_responses_count = in->partition_data_count;
+    for (int32_t i = 0; i < in->partition_data_count; i++) {
+        struct produce_response_partition *partition = &out->partition_responses[i];
+        produce_response_partition_init(partition);
+        if (topic != NULL && state->in.transactional_id.data == NULL && state->in.acks >= -1 &&
+            state->in.acks <= 1) {
+            partition_take(request, state, topic, &in->partition_data[i], partition);
+            continue;
+        }
+        partition->index = in->partition_data[i].index;
+        enum status status = state->in.acks < -1 || state->in.acks > 1
+                                 ? STATUS_INVALID_REQUIRED_ACKS
+                             : topic == NULL ? handler_unknown(by_id)
+                                             : STATUS_INVALID_TXN_STATE;
+        partition_fail(state, partition, status, NULL);
+    }
+}
+
+static void produce_answer(struct request *request)
+{
+    struct produce_state *state = request->handler_state;
+    for (int32_t i = 0; i < state->item_count; i++) {
+        struct produce_item *item = &state->items[i];
+        const struct partition_append *append = &item->task.append;
+        if (item->task.status != STATUS_OK) {
+            partition_fail(state, item->out, item->task.status, NULL);
+            continue;
+        }
+        item->out->base_offset = append->base_offset;
+        item->out->log_append_time_ms = append->append_time_ms;
+        item->out->log_start_offset = append->log_start_offset;
+    }
+    if (state->in.acks == 0) {
+        request_finish_silent(request);
+        if (state->failed) {
+            connection_close(request->connection); /* the only way to say it: Kafka does the same */
+        }
+        return;
+    }
+    produce_response_encode(request_reply(request), request->version, &state->out);
+    request_finish(request);
+}
+
+static void produce_done(struct fan *fan)
+{
+    request_wake(fan->owner, produce_answer);
+}
+
+static int32_t partitions_count(const struct produce_request *in)
+{
+    int32_t count = 0;
+    for (int32_t i = 0; i < in->topic_data_count; i++) {
+        count += in->topic_data[i].partition_data_count;
+    }
+    return count;
+}
+
+void handle_produce(struct request *request)
+{
+    struct produce_state *state = handler_state(request, sizeof(*state));
+    if (state == NULL || !REQUEST_DECODE(request, produce_request_decode, &state->in)) {
+        return;
+    }
+    produce_response_init(&state->out);
+    fan_init(&state->fan, &request->core->manager, &request->arena);
+    state->fan.owner = request;
+    int32_t topic_count = state->in.topic_data_count;
+    int32_t item_count = partitions_count(&state->in);
+    state->out.responses =
+        arena_new_array(&request->arena, struct produce_response_topic, (size_t)topic_count);
+    state->items = arena_new_array(&request->arena, struct produce_item, (size_t)item_count + 1);
+    if (state->out.responses == NULL || state->items == NULL) {
+        request_refuse(request, "request memory is spent");
+        return;
+    }
+    state->out.responses_count = topic_count;
+    for (int32_t i = 0; i < topic_count; i++) {
+        produce_response_topic_init(&state->out.responses[i]);
+        topic_take(request, state, &state->in.topic_data[i], &state->out.responses[i]);
+    }
+    fan_send(&state->fan, produce_done);
+}
