@@ -81,18 +81,20 @@ def load(source_root):
     for place in places:
         if place and not texts:
             texts = list(read_folder(place))
+    is_current = bool(texts)
     if not texts:
         texts = list(read_jars(os.path.expanduser('~/.m2/repository')))
     if not texts:
         print('skipped: no Kafka schemas; set WEIR_KAFKA_SCHEMAS to a folder of */*.json')
         sys.exit(SKIP)
-    schemas = [Schema(parse_json(text)) for text in texts if '"validVersions"' in text]
+    schemas = [Schema(parse_json(text), is_current) for text in texts if '"validVersions"' in text]
     return {schema.name: schema for schema in schemas if schema.is_ours}
 
 
 class Schema:
-    def __init__(self, tree):
+    def __init__(self, tree, is_current):
         self.tree = tree
+        self.is_current = is_current  # of the release that wire/schema/ follows
         self.name = tree['name']
         self.versions = parse_range(tree['validVersions'])
         self.flexible = parse_range(tree.get('flexibleVersions'))
