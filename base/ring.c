@@ -125,6 +125,14 @@ int64_t ring_call(struct ring *ring, struct op *op)
     return op->result;
 }
 
+void ring_wait(struct ring *ring)
+{
+    bool outer = ring->calling;
+    ring->calling = true;
+    (void)ring_step(ring, UINT64_MAX);
+    ring->calling = outer;
+}
+
 size_t ring_in_flight(const struct ring *ring)
 {
     return ring->in_flight;

@@ -132,6 +132,10 @@ void ring_wake(struct ring *ring);
 /* Runs one op to its end while other completions run too; start-up and shutdown only. */
 int64_t ring_call(struct ring *ring, struct op *op);
 
+/* Waits for at least one completion and runs what completed; start-up and shutdown only. Like
+ * ring_call() it moves a simulated clock by itself. Something must be in flight. */
+void ring_wait(struct ring *ring);
+
 /* Ops submitted and not yet completed. */
 size_t ring_in_flight(const struct ring *ring);
 

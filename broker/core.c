@@ -7,7 +7,7 @@
 
 #define DIAG_BUFFER_SIZE (32 * KIB)
 #define IDLE_CHECK_NS UINT64_C(5000000000)
-#define UPKEEP_INTERVAL_NS UINT64_C(20000000)
+#define TRIM_INTERVAL_NS UINT64_C(100000000)
 #define UPKEEP_BUDGET_NS UINT64_C(200000)
 /* Memory of chunks kept warm for the next burst; the rest goes back to the kernel. */
 #define WARM_SIZE (4 * MIB)
@@ -166,32 +166,23 @@ static void core_feed_starving(struct core *core)
     }
 }
 
+/* Storage arms a timer when upkeep is due, so a quiet core sleeps; memory goes back now and then. */
 static void core_upkeep(struct core *core)
 {
-    uint64_t now_ns = ring_now_ns(core->ring);
-    if (now_ns < core->upkeep_due_ns) {
-        return;
-    }
-    core->upkeep_due_ns = now_ns + UPKEEP_INTERVAL_NS;
     store_upkeep(core->store, UPKEEP_BUDGET_NS);
-    pages_trim(core->pages, WARM_SIZE);
-}
-
-static uint64_t core_wait_until(struct core *core)
-{
-    if (!list_is_empty(&core->runnable) || !list_is_empty(&core->ready)) {
-        return 0;
+    uint64_t now_ns = ring_now_ns(core->ring);
+    if (now_ns >= core->trim_due_ns) {
+        core->trim_due_ns = now_ns + TRIM_INTERVAL_NS;
+        pages_trim(core->pages, WARM_SIZE);
     }
-    uint64_t until = timers_next(&core->timers);
-    return core->upkeep_due_ns < until && store_upkeep_wanted(core->store) ? core->upkeep_due_ns
-                                                                           : until;
 }
 
 bool core_tick(struct core *core, bool wait)
 {
     core->counters.ticks++;
-    bool asleep = wait && mailbox_sleep(&core->mailbox);
-    size_t completed = ring_step(core->ring, asleep ? core_wait_until(core) : 0);
+    bool idle = list_is_empty(&core->runnable) && list_is_empty(&core->ready);
+    bool asleep = wait && idle && mailbox_sleep(&core->mailbox);
+    size_t completed = ring_step(core->ring, asleep ? timers_next(&core->timers) : 0);
     if (asleep) {
         mailbox_awake(&core->mailbox);
     }

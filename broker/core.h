@@ -58,7 +58,7 @@ struct core {
     struct list requests_free;   /* kept for the next ones */
     int32_t requests_free_count;
     struct timer idle_timer;
-    uint64_t upkeep_due_ns;
+    uint64_t trim_due_ns;
     struct producer_ids producer_ids;
     uint8_t *scratch;            /* codecs; one batch at a time */
     struct core_counters counters;

@@ -229,7 +229,7 @@ bool server_step_core(struct core *core, bool wait)
     if (phase == SERVER_CLOSING) {
         manager_close_partitions(&core->manager, true);
         while (ring_in_flight(core->ring) > 0) {
-            ring_step(core->ring, UINT64_MAX); /* sockets refused lately that are being closed */
+            ring_wait(core->ring); /* sockets refused lately that are being closed */
         }
         atomic_fetch_add(&server->cores_closed, 1);
         return false;

@@ -494,7 +494,7 @@ static enum status replay_all(struct replay *replay)
         };
         partition_read(metadata->log, &replay->read);
         while (!replay->done) {
-            ring_step(metadata->options.ring, UINT64_MAX);
+            ring_wait(metadata->options.ring);
         }
         status = replay->read.status;
         if (status == STATUS_OK) {
@@ -537,7 +537,7 @@ static enum status write_first(struct replay *replay)
         partition_append(metadata->log, &metadata->append);
         while (!replay->appended) {
             store_commit(metadata->options.store);
-            ring_step(metadata->options.ring, UINT64_MAX);
+            ring_wait(metadata->options.ring);
         }
         status = metadata->append.status;
     }

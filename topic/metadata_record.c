@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "topic/metadata_record.h"
 
+#include "base/check.h"
 #include "wire/reader.h"
 
 #define FRAME_VERSION 1
