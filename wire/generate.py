@@ -160,7 +160,8 @@ def align_comments(rows):
             at += 1
             continue
         width = max(row.index(' /*') for row in rows[at:end])
-        width = 0 if any(width + len(row) - row.index(' /*') > 100 for row in rows[at:end]) else width
+        if any(width + len(row) - row.index(' /*') > 100 for row in rows[at:end]):
+            width = 0
         for row in rows[at:end]:
             code, _, note = row.partition(' /*')
             result.append(f'{code.ljust(width)} /*{note}')
@@ -531,35 +532,35 @@ struct message {
 
 '''
 
-MESSAGES_MACROS = '''
+MESSAGES_MACROS = r'''
 /* The typed functions behind pointers of one type. */
-#define ADAPT(name)                                                                                \\
-    static void name##_init_any(void *value)                                                       \\
-    {                                                                                              \\
-        name##_init(value);                                                                        \\
-    }                                                                                              \\
-    static enum status name##_decode_any(struct reader *reader, int16_t version,                   \\
-                                         struct arena *arena, void *value)                         \\
-    {                                                                                              \\
-        return name##_decode(reader, version, arena, value);                                       \\
-    }                                                                                              \\
-    static void name##_encode_any(struct writer *writer, int16_t version, const void *value)       \\
-    {                                                                                              \\
-        name##_encode(writer, version, value);                                                     \\
+#define ADAPT(name)                                                                                \
+    static void name##_init_any(void *value)                                                       \
+    {                                                                                              \
+        name##_init(value);                                                                        \
+    }                                                                                              \
+    static enum status name##_decode_any(struct reader *reader, int16_t version,                   \
+                                         struct arena *arena, void *value)                         \
+    {                                                                                              \
+        return name##_decode(reader, version, arena, value);                                       \
+    }                                                                                              \
+    static void name##_encode_any(struct writer *writer, int16_t version, const void *value)       \
+    {                                                                                              \
+        name##_encode(writer, version, value);                                                     \
     }
 
-#define ROW(name, kind, key, TITLE)                                                                \\
-    {                                                                                              \\
-        #name,                                                                                     \\
-        kind,                                                                                      \\
-        key,                                                                                       \\
-        TITLE##_VERSION_MIN,                                                                       \\
-        TITLE##_VERSION_MAX,                                                                       \\
-        TITLE##_FLEXIBLE_FIRST,                                                                    \\
-        sizeof(struct name),                                                                       \\
-        name##_init_any,                                                                           \\
-        name##_decode_any,                                                                         \\
-        name##_encode_any,                                                                         \\
+#define ROW(name, kind, key, TITLE)                                                                \
+    {                                                                                              \
+        #name,                                                                                     \
+        kind,                                                                                      \
+        key,                                                                                       \
+        TITLE##_VERSION_MIN,                                                                       \
+        TITLE##_VERSION_MAX,                                                                       \
+        TITLE##_FLEXIBLE_FIRST,                                                                    \
+        sizeof(struct name),                                                                       \
+        name##_init_any,                                                                           \
+        name##_decode_any,                                                                         \
+        name##_encode_any,                                                                         \
     }
 
 '''

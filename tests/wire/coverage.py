@@ -62,8 +62,8 @@ def our_shape(struct, version, theirs):
 
 def bytes_alone(shape):
     """The shape without what does not show on the wire: names and defaults."""
-    return [(is_array, bytes_alone(inner) if isinstance(inner, list) else inner, nullable, tag, plain)
-            for _, is_array, inner, nullable, tag, _, plain in shape]
+    return [(is_array, bytes_alone(inner) if isinstance(inner, list) else inner, nullable, tag,
+             plain) for _, is_array, inner, nullable, tag, _, plain in shape]
 
 
 def differences(schema, message):

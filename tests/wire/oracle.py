@@ -73,7 +73,8 @@ def compare(cases, output):
             failures += 1
             if failures <= 10:
                 print(f'{name} v{version}: status {status}, all bytes used: {bool(at_end)}')
-                print(f'  sent     {sent.hex()}\n  expected {expected.hex()}\n  got      {got.hex()}')
+                for what, data in (('sent', sent), ('expected', expected), ('got', got)):
+                    print(f'  {what:8} {data.hex()}')
     return failures
 
 

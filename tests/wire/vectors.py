@@ -37,7 +37,8 @@ def read_vectors(path):
 def main():
     driver, folder = sys.argv[1:3]
     paths = sorted(glob.glob(os.path.join(folder, '*.txt')))
-    vectors = [(os.path.basename(path),) + vector for path in paths for vector in read_vectors(path)]
+    vectors = [(os.path.basename(path), *vector)
+               for path in paths for vector in read_vectors(path)]
     request = b''.join(bytes([len(name)]) + name.encode() + version.to_bytes(2, 'big')
                        + len(sent).to_bytes(4, 'big') + sent
                        for _, name, version, sent, _ in vectors)
