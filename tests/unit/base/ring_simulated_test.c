@@ -276,10 +276,10 @@ static void crash_keeps_names_of_synced_folders(void **state)
         const uint8_t *data = sim_world_file(world, "d/a", &size);
         assert_non_null(data);
         assert_int_equal(size, 3);
-        bool new = memcmp(data, "new", 3) == 0;
-        assert_true(new || memcmp(data, "old", 3) == 0);
-        assert_false(new &&exists(world, "d/a.new"));
-        new_seen += new;
+        bool renamed = memcmp(data, "new", 3) == 0;
+        assert_true(renamed || memcmp(data, "old", 3) == 0);
+        assert_false(renamed && exists(world, "d/a.new"));
+        new_seen += renamed;
         loose_seen += exists(world, "loose");
         ring_close(ring);
         sim_world_close(world);

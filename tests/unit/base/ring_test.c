@@ -3,10 +3,14 @@
 #include "base/ring.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -417,6 +421,8 @@ static void waits_end_in_time(void **state)
 struct chain {
     struct op op;
     struct fixture *fixture;
+    struct iovec slice;
+    uint8_t byte;
     uint32_t left;
 };
 
@@ -441,17 +447,16 @@ static void many_at_once(void **state)
     int64_t file = with_path(fixture, OP_OPEN, path, OPEN_READ | OPEN_WRITE | OPEN_CREATE);
     assert_int_equal(transfer(fixture, OP_WRITE, file, fixture->pages, 100, 0), 100);
     struct chain *chains = calloc(COUNT, sizeof(*chains));
-    uint8_t byte;
-    struct iovec slice = {&byte, 1};
     for (size_t i = 0; i < COUNT; i++) {
         chains[i] = (struct chain){.fixture = fixture,
                                    .left = 6,
                                    .op = {.kind = OP_READ,
                                           .file = (int32_t)file,
                                           .position = i % 100,
-                                          .vector = &slice,
+                                          .vector = &chains[i].slice,
                                           .vector_count = 1,
                                           .done = chain_done}};
+        chains[i].slice = (struct iovec){&chains[i].byte, 1};
         chains[i].op.owner = &chains[i];
         ring_submit(fixture->ring, &chains[i].op);
     }
@@ -498,6 +503,78 @@ static void auto_takes_one(void **state)
     ring_close(ring);
 }
 
+#define REFUSE(call, error)                                                                        \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (call), 0, 1),                                             \
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (error))
+
+/* What a container's filter or an older kernel or file system refuses, all at once. */
+static void refuse_calls(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        REFUSE(SYS_io_uring_setup, EPERM),
+        REFUSE(SYS_epoll_pwait2, ENOSYS),
+        REFUSE(SYS_fallocate, EOPNOTSUPP),
+        REFUSE(SYS_pwritev2, EOPNOTSUPP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = ARRAY_COUNT(filter), .filter = filter};
+    check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+static void work_in_a_narrow_place(const char *path)
+{
+    _Alignas(PAGE) static uint8_t page[PAGE];
+    struct fixture fixture = {.kind = RING_AUTO};
+    struct ring_options options = {.kind = RING_AUTO};
+    refuse_calls();
+    check(ring_open(&fixture.ring, &options) == 0);
+    check(ring_kind(fixture.ring) == RING_POSIX);
+    check(strcmp(options.refusal, "io_uring: setup: Operation not permitted") == 0);
+    uint64_t until = ring_now_ns(fixture.ring) + 100000;
+    while (ring_now_ns(fixture.ring) < until) {
+        ring_step(fixture.ring, until);
+    }
+    uint32_t flags = OPEN_READ | OPEN_WRITE | OPEN_CREATE | OPEN_DIRECT;
+    int64_t file = with_path(&fixture, OP_OPEN, path, flags);
+    if (file == -EINVAL) {
+        file = with_path(&fixture, OP_OPEN, path, flags & ~(uint32_t)OPEN_DIRECT);
+    }
+    page[0] = 7;
+    check(transfer(&fixture, OP_WRITE, file, page, PAGE, 0) == PAGE);
+    struct op allocate = {.kind = OP_ALLOCATE, .file = (int32_t)file, .size = 300001};
+    check(ring_call(fixture.ring, &allocate) == 0);
+    check(plain(&fixture, OP_STAT, file) == 300001);
+    check(transfer(&fixture, OP_READ, file, page, PAGE, 0) == PAGE && page[0] == 7);
+    check(transfer(&fixture, OP_READ, file, page, PAGE, 2 * PAGE) == PAGE && page[0] == 0);
+    allocate.size = 5;
+    check(ring_call(fixture.ring, &allocate) == 0);
+    check(plain(&fixture, OP_STAT, file) == 300001);
+    check(plain(&fixture, OP_CLOSE, file) == 0);
+    ring_close(fixture.ring);
+}
+
+/* The filter cannot be taken off again: a process of its own bears it. */
+static void works_where_calls_are_refused(void **state)
+{
+    (void)state;
+    int status = 0;
+    char path[] = "ring_test.XXXXXX";
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    close(file);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        work_in_a_narrow_place(path);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    unlink(path);
+    assert_int_equal(status, 0);
+}
+
 #define EACH(test)                                                                                 \
     cmocka_unit_test_setup_teardown(test, open_uring, fixture_close),                              \
         cmocka_unit_test_setup_teardown(test, open_posix, fixture_close),                          \
@@ -516,6 +593,7 @@ int main(void)
         EACH(many_at_once),
         EACH(stepped_by_another_thread),
         cmocka_unit_test(auto_takes_one),
+        cmocka_unit_test(works_where_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
