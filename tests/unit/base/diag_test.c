@@ -2,6 +2,7 @@
 #include "base/diag.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "tests/lib/test.h"
