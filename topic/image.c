@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "topic/name.h"
 #include "topic/placement.h"
 #include "wire/record.h"
 #include "topic/metadata_record.h"
@@ -128,21 +129,6 @@ struct image_topic *image_find_id(const struct image *image, const struct uuid *
     return NULL;
 }
 
-static bool names_collide(struct bytes a, struct bytes b)
-{
-    if (a.size != b.size) {
-        return false;
-    }
-    for (size_t i = 0; i < a.size; i++) {
-        uint8_t left = a.data[i] == '.' ? '_' : a.data[i];
-        uint8_t right = b.data[i] == '.' ? '_' : b.data[i];
-        if (left != right) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* A walk over all names: only names with a dot or underscore can collide, and creation is rare. */
 struct image_topic *image_find_collision(const struct image *image, struct bytes name)
 {
@@ -152,7 +138,7 @@ struct image_topic *image_find_collision(const struct image *image, struct bytes
     LIST_EACH(&image->topics, node)
     {
         struct image_topic *topic = LIST_ENTRY(node, struct image_topic, node);
-        if (names_collide(bytes_of_text(topic->name), name)) {
+        if (topic_name_collides(bytes_of_text(topic->name), name)) {
             return topic;
         }
     }

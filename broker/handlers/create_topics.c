@@ -95,6 +95,10 @@ static enum status settings_take(struct request *request,
         }
         settings[i] = (struct change_setting){.name = setting->name, .value = setting->value};
     }
+    if (topic_config_check(config, message) != STATUS_OK) {
+        topic->message = message;
+        return STATUS_INVALID_CONFIG;
+    }
     topic->settings = settings;
     topic->setting_count = in->configs_count;
     return STATUS_OK;
@@ -111,7 +115,7 @@ static enum status topic_take(struct request *request, struct create_state *stat
     }
     enum status status = topic_name_check(in->name);
     if (status != STATUS_OK) {
-        topic->message = "a topic name has 1 to 249 characters of [a-zA-Z0-9._-], not . or ..";
+        topic->message = topic_name_fault(in->name);
         return status;
     }
     status = counts_take(request, in, topic);
@@ -138,7 +142,7 @@ static void topic_answer(struct request *request, struct create_state *state, in
     out->topic_id = state->in.validate_only ? (struct uuid){0} : topic->id;
     out->num_partitions = topic->partition_count;
     out->replication_factor = 1;
-    config_rows_for_create(request, &state->in.topics[index], &state->configs[index], out);
+    config_rows_for_create(request, &state->in.topics[index], out);
 }
 
 static void create_answer(struct request *request)
