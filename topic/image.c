@@ -145,7 +145,7 @@ struct image_topic *image_find_collision(const struct image *image, struct bytes
     return NULL;
 }
 
-static struct image_setting *setting_find(const struct image_topic *topic, struct bytes name)
+static struct image_setting *topic_setting(const struct image_topic *topic, struct bytes name)
 {
     LIST_EACH(&topic->settings, node)
     {
@@ -159,7 +159,7 @@ static struct image_setting *setting_find(const struct image_topic *topic, struc
 
 const char *image_setting_value(const struct image_topic *topic, const char *name)
 {
-    const struct image_setting *setting = setting_find(topic, bytes_of_text(name));
+    const struct image_setting *setting = topic_setting(topic, bytes_of_text(name));
     return setting == NULL ? NULL : setting->value;
 }
 
@@ -258,7 +258,7 @@ static enum status apply_partition_change(struct image *image,
 static enum status setting_set(struct image *image, struct image_topic *topic, struct bytes name,
                                struct bytes value)
 {
-    struct image_setting *old = setting_find(topic, name);
+    struct image_setting *old = topic_setting(topic, name);
     if (value.data != NULL) {
         struct image_setting *setting = heap_acquire(image->heap, sizeof(*setting));
         if (setting == NULL) {
