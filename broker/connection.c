@@ -4,9 +4,9 @@
 #include "broker/core.h"
 #include "broker/server.h"
 #include "wire/api_versions.h"
+#include "wire/frame.h"
 #include "wire/reader.h"
 
-#define FRAME_SIZE_MIN 8     /* key, version, correlation */
 #define READ_AHEAD_MIN (64 * KIB)
 #define READ_AHEAD_MAX MIB
 /* With more small requests in flight than this the connection streams, and pages are too small. */
@@ -191,18 +191,19 @@ static const struct api *header_api(struct connection *connection, int16_t key, 
  * we can read up to the client id; the handler answers it without looking further (KIP-511). */
 static void frame_take(struct connection *connection, struct bytes frame)
 {
-    struct reader reader;
-    reader_init(&reader, frame);
-    int16_t key = reader_i16(&reader);
-    int16_t version = reader_i16(&reader);
-    int32_t correlation = reader_i32(&reader);
-    const struct api *api = header_api(connection, key, version);
+    struct frame_head head;
+    bool whole = frame_head_decode(&head, frame);
+    check(whole); /* frame_size_check() */
+    const struct api *api = header_api(connection, head.key, head.version);
     if (api == NULL) {
         return;
     }
-    bool served = version >= api->version_min && version <= api->version_max;
+    struct reader reader;
+    reader_init(&reader, frame);
+    (void)reader_take(&reader, FRAME_HEAD_SIZE);
+    bool served = head.version >= api->version_min && head.version <= api->version_max;
     struct bytes client_id = reader_string_nullable(&reader, false);
-    if (served && version >= api->flexible_first) {
+    if (served && head.version >= api->flexible_first) {
         reader_skip_tags(&reader);
     }
     if (reader_status(&reader) != STATUS_OK) {
@@ -217,8 +218,8 @@ static void frame_take(struct connection *connection, struct bytes frame)
         return;
     }
     request->api = api;
-    request->version = version;
-    request->correlation = correlation;
+    request->version = head.version;
+    request->correlation = head.correlation_id;
     request->client_id = client_id;
     request->body = bytes_of(reader.cursor, reader_size(&reader));
     request->frame_size = frame.size;
@@ -232,7 +233,7 @@ static bool frame_size_check(struct connection *connection, int32_t size)
 {
     const struct server *server = connection->core->server;
     int64_t limit = server->config->request_size_max;
-    if (size < FRAME_SIZE_MIN || size > limit) {
+    if (!frame_size_is_valid(size, (int32_t)limit)) {
         connection_fault(connection, "frame size out of range", size, limit,
                          "closed; larger requests need socket.request.max.bytes");
         return false;

@@ -4,7 +4,7 @@
 #include "broker/connection.h"
 #include "broker/core.h"
 #include "broker/server.h"
-#include "wire/api_versions.h"
+#include "wire/frame.h"
 
 /* Requests kept for reuse, so that the data path allocates nothing once it is warm. */
 #define REQUESTS_FREE_MAX 1024
@@ -46,15 +46,15 @@ void request_wake(struct request *request, void (*resume)(struct request *reques
 /* ApiVersions always answers with header version 0, so that a client that knows less can read it. */
 static bool response_header_is_flexible(const struct request *request)
 {
-    return request->version >= request->api->flexible_first &&
-           request->api->key != API_VERSIONS_KEY;
+    bool flexible = request->version >= request->api->flexible_first;
+    return frame_response_header_version(request->api->key, flexible) == 1;
 }
 
 struct writer *request_reply(struct request *request)
 {
     check(request->state == REQUEST_RUNNING);
     writer_init(&request->writer, &request->arena);
-    request->size_place = writer_reserve_i32(&request->writer);
+    request->size_place = frame_begin(&request->writer);
     writer_i32(&request->writer, request->correlation);
     if (response_header_is_flexible(request)) {
         writer_uvarint(&request->writer, 0);
@@ -79,8 +79,7 @@ void request_finish(struct request *request)
     check(request->state == REQUEST_RUNNING);
     struct writer *writer = &request->writer;
     if (!writer->failed) {
-        size_t size = writer_size(writer) - sizeof(int32_t);
-        writer_patch_i32(request->size_place, (int32_t)size);
+        frame_end(writer, request->size_place);
         int count;
         request->slices = writer_slices(writer, &count);
         request->slice_count = count;

@@ -82,10 +82,12 @@ int server_open(struct server *server, const struct server_options *options,
     check(server->core_count <= CORES_MAX);
     random_init(&server->random, options->seed ^ UINT64_C(0x7765697200000000));
     server->peers.count = server->core_count;
-    server->cores = calloc((size_t)server->core_count, sizeof(struct core));
+    size_t size = (size_t)server->core_count * sizeof(struct core);
+    server->cores = aligned_alloc(_Alignof(struct core), size);
     if (server->cores == NULL) {
         return open_failed(message, "the broker cannot start", STATUS_NO_MEMORY);
     }
+    memset(server->cores, 0, size);
     int code = identity_load(server, options->rings[METADATA_CORE], message);
     if (code != 0) {
         return code;
