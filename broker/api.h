@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One row per API key that this broker answers; api.def is the table. ApiVersions advertises exactly
- * these rows, so a key without a whole handler is not in it.
+ * One row per API key that this broker answers; api.def is the table. ApiVersions advertises
+ * exactly these rows, so a key without a whole handler is not in it.
  */
 #pragma once
 

@@ -299,8 +299,8 @@ static bool input_is_free(const struct connection *connection)
 }
 
 /*
- * Room for what comes next. A quiet connection goes back to one page; a frame that does not fit gets
- * a run of its size or, while the connection streams, a larger one that holds several frames.
+ * Room for what comes next. A quiet connection goes back to one page; a frame that does not fit
+ * gets a run of its size or, while the connection streams, a larger one that holds several frames.
  */
 static bool input_prepare(struct connection *connection)
 {
@@ -380,8 +380,7 @@ static void receive_start(struct connection *connection)
 
 static void requests_start(struct connection *connection)
 {
-    LIST_EACH(&connection->requests, node)
-    {
+    LIST_EACH (&connection->requests, node) {
         struct request *request = LIST_ENTRY(node, struct request, node);
         if (request->state != REQUEST_QUEUED) {
             continue;
@@ -439,8 +438,7 @@ static int32_t send_gather(struct connection *connection)
 {
     int32_t count = 0;
     connection->send_requests = 0;
-    LIST_EACH(&connection->requests, node)
-    {
+    LIST_EACH (&connection->requests, node) {
         struct request *request = LIST_ENTRY(node, struct request, node);
         if (request->state != REQUEST_ANSWERED) {
             break;
@@ -485,8 +483,7 @@ static void send_start(struct connection *connection)
  * and told when they only wait. */
 static void requests_abandon(struct connection *connection)
 {
-    LIST_EACH(&connection->requests, node)
-    {
+    LIST_EACH (&connection->requests, node) {
         struct request *request = LIST_ENTRY(node, struct request, node);
         if (request->state == REQUEST_QUEUED) {
             request->state = REQUEST_ANSWERED;

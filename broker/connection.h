@@ -3,10 +3,9 @@
  * One client socket: bytes -> frames -> requests, answers -> bytes, in request order.
  *
  * C1  Answers leave in the order of their requests.
- * C2  A Produce starts while earlier Produces of the connection run; every other request starts when
- *     all before it are answered.
- * C3  At most CONNECTION_REQUESTS_MAX requests and 1/64 of the request memory are in flight; beyond
- *     that the socket is not read, and TCP holds the client back.
+ * C2  A Produce starts while earlier Produces of the connection run; every other request starts
+ * when all before it are answered. C3  At most CONNECTION_REQUESTS_MAX requests and 1/64 of the
+ * request memory are in flight; beyond that the socket is not read, and TCP holds the client back.
  * C4  A frame's memory is reserved whole before its body is received; a size that is negative or
  *     above the limits closes the connection before anything is reserved.
  * C5  A quiet connection holds one 4 KiB page, no chunk.
@@ -28,20 +27,20 @@ struct connection {
     struct list_node starving_node;
     struct core *core;
     int32_t socket;
-    int32_t listener;            /* index; decides what addresses answers advertise */
+    int32_t listener; /* index; decides what addresses answers advertise */
     struct input *input;
-    size_t begin;                /* first byte not yet a request */
-    size_t end;                  /* behind the last byte received */
-    size_t frame_need;           /* whole size of the frame at `begin`, 0 when not known */
-    size_t read_ahead;           /* size of the next run */
+    size_t begin;      /* first byte not yet a request */
+    size_t end;        /* behind the last byte received */
+    size_t frame_need; /* whole size of the frame at `begin`, 0 when not known */
+    size_t read_ahead; /* size of the next run */
     struct list requests;
     int32_t request_count;
-    size_t request_size;         /* bytes of their frames */
+    size_t request_size; /* bytes of their frames */
     int32_t running_count;
-    int32_t running_other;       /* not Produce */
-    struct request *send_first;  /* of the send under way */
-    int32_t send_requests;       /* fully covered by it */
-    int32_t slice_next;          /* of the first unsent request, when one needs several sends */
+    int32_t running_other;      /* not Produce */
+    struct request *send_first; /* of the send under way */
+    int32_t send_requests;      /* fully covered by it */
+    int32_t slice_next;         /* of the first unsent request, when one needs several sends */
     struct op receive_op;
     struct op send_op;
     struct op close_op;
@@ -49,7 +48,7 @@ struct connection {
     struct iovec send_vector[OP_VECTOR_MAX];
     bool receiving;
     bool sending;
-    bool ended;                  /* the peer sent its last byte */
+    bool ended; /* the peer sent its last byte */
     bool closing;
     bool close_submitted;
     uint64_t active_ns;

@@ -20,8 +20,7 @@ static void idle_check(struct timer *timer)
     struct core *core = CONTAINER_OF(timer, struct core, idle_timer);
     uint64_t now_ns = ring_now_ns(core->ring);
     uint64_t idle_ns = (uint64_t)core->server->config->connection_idle_ms_max * 1000000;
-    LIST_EACH(&core->connections, node)
-    {
+    LIST_EACH (&core->connections, node) {
         struct connection *connection = LIST_ENTRY(node, struct connection, node);
         if (now_ns - connection->active_ns > idle_ns) {
             connection_close(connection); /* clients expect it: connections.max.idle.ms */
@@ -166,7 +165,8 @@ static void core_feed_starving(struct core *core)
     }
 }
 
-/* Storage arms a timer when upkeep is due, so a quiet core sleeps; memory goes back now and then. */
+/* Storage arms a timer when upkeep is due, so a quiet core sleeps; memory goes back now and then.
+ */
 static void core_upkeep(struct core *core)
 {
     store_upkeep(core->store, UPKEEP_BUDGET_NS);

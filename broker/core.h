@@ -52,18 +52,18 @@ struct core {
     struct manager manager;
     struct list connections;
     int32_t connection_count;
-    struct list runnable;        /* requests with a due step */
-    struct list ready;           /* connections to look at */
-    struct list starving;        /* connections that wait for memory */
-    struct list requests_free;   /* kept for the next ones */
+    struct list runnable;      /* requests with a due step */
+    struct list ready;         /* connections to look at */
+    struct list starving;      /* connections that wait for memory */
+    struct list requests_free; /* kept for the next ones */
     int32_t requests_free_count;
     struct timer idle_timer;
     uint64_t trim_due_ns;
     struct producer_ids producer_ids;
-    uint8_t *scratch;            /* codecs; one batch at a time */
+    uint8_t *scratch; /* codecs; one batch at a time */
     struct core_counters counters;
-    bool stopping;               /* no new connections or requests */
-    bool quiet;                  /* counted in server->cores_quiet */
+    bool stopping; /* no new connections or requests */
+    bool quiet;    /* counted in server->cores_quiet */
     uint64_t stop_deadline_ns;
     struct timer stop_timer;
 };
@@ -71,7 +71,7 @@ struct core {
 struct core_options {
     int32_t index;
     struct server *server;
-    struct ring *ring;           /* taken */
+    struct ring *ring; /* taken */
     uint64_t seed;
 };
 

@@ -33,8 +33,7 @@ static int64_t text_read(struct ring *ring, const char *path, char *text, size_t
         return file;
     }
     struct iovec vector = {.iov_base = text, .iov_len = size_max - 1};
-    struct op op = {
-        .kind = OP_READ, .file = (int32_t)file, .vector = &vector, .vector_count = 1};
+    struct op op = {.kind = OP_READ, .file = (int32_t)file, .vector = &vector, .vector_count = 1};
     int64_t size = ring_call(ring, &op);
     file_close(ring, file);
     if (size >= 0) {
@@ -115,9 +114,9 @@ static int identity_make(struct server *server, struct ring *ring,
         uuid_format(&cluster, server->cluster_id);
     }
     char text[TEXT_SIZE_MAX];
-    int size = snprintf(text, sizeof(text),
-                        "#\nversion=1\ncluster.id=%s\nnode.id=%d\ndirectory.id=%s\n",
-                        server->cluster_id, server->node_id, directory_text);
+    int size =
+        snprintf(text, sizeof(text), "#\nversion=1\ncluster.id=%s\nnode.id=%d\ndirectory.id=%s\n",
+                 server->cluster_id, server->node_id, directory_text);
     int64_t result = text_write(server, ring, "meta.properties", bytes_of(text, (size_t)size));
     if (result < 0) {
         snprintf(message, SERVER_MESSAGE_SIZE,
@@ -186,8 +185,7 @@ static bool folder_split(const char *folder, char *name, size_t size_max, int32_
     return topic_name_check(bytes_of_text(name)) == STATUS_OK;
 }
 
-static bool folder_id(struct server *server, struct ring *ring, const char *folder,
-                      struct uuid *id)
+static bool folder_id(struct server *server, struct ring *ring, const char *folder, struct uuid *id)
 {
     char path[PATH_SIZE_MAX];
     char text[TEXT_SIZE_MAX];
@@ -313,8 +311,7 @@ void checkpoints_write(struct server *server, struct ring *ring)
     ends[0] = '\0';
     starts[0] = '\0';
     for (int32_t core = 0; core < server->core_count; core++) {
-        LIST_EACH(&server->cores[core].image.topics, node)
-        {
+        LIST_EACH (&server->cores[core].image.topics, node) {
             const struct image_topic *topic = LIST_ENTRY(node, struct image_topic, node);
             for (int32_t i = 0; i < topic->partition_count; i++) {
                 const struct image_partition *place = &topic->partitions[i];
@@ -326,9 +323,9 @@ void checkpoints_write(struct server *server, struct ring *ring)
                                              topic->name, i, (long long)place->closed_end_offset);
                 if (place->closed_start_offset > 0) {
                     start_count++;
-                    start_size += (size_t)snprintf(starts + start_size, room - start_size,
-                                                   "%s %d %lld\n", topic->name, i,
-                                                   (long long)place->closed_start_offset);
+                    start_size +=
+                        (size_t)snprintf(starts + start_size, room - start_size, "%s %d %lld\n",
+                                         topic->name, i, (long long)place->closed_start_offset);
                 }
             }
         }

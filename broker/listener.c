@@ -104,7 +104,8 @@ static void accept_failed(struct listener *listener, int64_t result)
               listener->host, listener->port, strerror((int)-result));
 }
 
-/* After an error the next try waits for RETRY_NS: out of descriptors must not become a busy loop. */
+/* After an error the next try waits for RETRY_NS: out of descriptors must not become a busy loop.
+ */
 #define RETRY_NS UINT64_C(100000000)
 
 static void accept_retry(struct timer *timer)
@@ -124,8 +125,7 @@ static void accept_done(struct op *op)
         }
         return;
     }
-    if (op->result < 0 ||
-        !place_connection(server, (int32_t)op->result, listener->index)) {
+    if (op->result < 0 || !place_connection(server, (int32_t)op->result, listener->index)) {
         accept_failed(listener, op->result);
         timer_arm(&core->timers, &listener->retry, ring_now_ns(core->ring) + RETRY_NS);
         return;

@@ -148,8 +148,8 @@ int machine_config_load(struct broker_config *config, struct heap *heap, const c
             return 2;
         }
     }
-    int code = broker_config_load(config, heap, text == NULL ? "" : text, overrides,
-                                  override_count, message, message_size);
+    int code = broker_config_load(config, heap, text == NULL ? "" : text, overrides, override_count,
+                                  message, message_size);
     free(text);
     return code;
 }

@@ -10,7 +10,8 @@
 
 /* CPUs of the affinity mask, at most the cgroup's quota rounded up; at least 1. */
 int32_t machine_cores(void);
-/* `wanted` bytes, or a quarter of RAM (of the cgroup's limit when that is lower) for 0; at least 64 MiB. */
+/* `wanted` bytes, or a quarter of RAM (of the cgroup's limit when that is lower) for 0; at least 64
+ * MiB. */
 size_t machine_memory(int64_t wanted);
 /* Raises the soft limit of descriptors to the hard one; answers it. */
 uint32_t machine_raise_files(void);

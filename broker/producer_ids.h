@@ -12,9 +12,9 @@ struct request;
 struct producer_ids {
     int64_t next;
     int64_t until;
-    struct list waiters;     /* requests, by run_node */
+    struct list waiters; /* requests, by run_node */
     struct change change;
-    bool pending;            /* a block is on its way */
+    bool pending; /* a block is on its way */
 };
 
 void producer_ids_init(struct producer_ids *ids);

@@ -5,26 +5,11 @@
 
 bool recompress_wanted(const struct topic_config *config, enum codec codec)
 {
-    return config->compression_type != TOPIC_COMPRESSION_PRODUCER &&
-           config->compression_type != (int32_t)codec;
+    return !config->compression_producer && config->compression != codec;
 }
 
 #define RECOMPRESS_SIZE_MAX (100 * MIB)
 #define RECOMPRESS_HEADERS_MAX 256 /* of one record; clients send a handful */
-
-static int level_of(const struct topic_config *config)
-{
-    switch ((enum codec)config->compression_type) {
-    case CODEC_GZIP:
-        return config->gzip_level;
-    case CODEC_LZ4:
-        return config->lz4_level;
-    case CODEC_ZSTD:
-        return config->zstd_level;
-    default:
-        return 0;
-    }
-}
 
 /* Copies every record into the builder; MESSAGE_TOO_LARGE asks for more room. */
 static enum status records_copy(struct batch_builder *builder, struct bytes batch,
@@ -56,13 +41,11 @@ static enum status records_copy(struct batch_builder *builder, struct bytes batc
 }
 
 static enum status rebuild(struct batch_builder *builder, struct batch_scratch scratch,
-                           const struct topic_config *config, struct bytes batch,
-                           struct bytes *out)
+                           const struct topic_config *config, struct bytes batch, struct bytes *out)
 {
     struct batch_header old;
     batch_header_decode(&old, batch.data);
-    enum status status =
-        records_copy(builder, batch, scratch, RECOMPRESS_SIZE_MAX);
+    enum status status = records_copy(builder, batch, scratch, RECOMPRESS_SIZE_MAX);
     if (status != STATUS_OK) {
         return status;
     }
@@ -70,8 +53,8 @@ static enum status rebuild(struct batch_builder *builder, struct batch_scratch s
     builder->header.producer_epoch = old.producer_epoch;
     builder->header.base_sequence = old.base_sequence;
     builder->header.attributes = old.attributes & (uint16_t)~BATCH_CODEC_MASK;
-    return batch_builder_finish(builder, (enum codec)config->compression_type, level_of(config),
-                                scratch, 0, out);
+    return batch_builder_finish(builder, config->compression, config->compression_level, scratch, 0,
+                                out);
 }
 
 enum status recompress(struct pages *pages, struct arena *arena, struct batch_scratch scratch,
@@ -93,7 +76,7 @@ enum status recompress(struct pages *pages, struct arena *arena, struct batch_sc
             uint8_t *copy = arena_acquire_bytes(arena, rebuilt.size);
             if (copy == NULL) {
                 status = STATUS_NO_MEMORY;
-            } else if ((int64_t)rebuilt.size > config->batch_size_max) {
+            } else if ((int64_t)rebuilt.size > config->message_size_max) {
                 size = limit;
                 status = STATUS_MESSAGE_TOO_LARGE;
             } else {

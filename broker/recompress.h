@@ -9,8 +9,8 @@
 
 bool recompress_wanted(const struct topic_config *config, enum codec codec);
 /*
- * Unpacks the batch and builds it anew with the topic's codec and level; *batch then lies in the arena.
- * MESSAGE_TOO_LARGE when the new form is above max.message.bytes; NO_MEMORY.
+ * Unpacks the batch and builds it anew with the topic's codec and level; *batch then lies in the
+ * arena. MESSAGE_TOO_LARGE when the new form is above max.message.bytes; NO_MEMORY.
  */
 enum status recompress(struct pages *pages, struct arena *arena, struct batch_scratch scratch,
                        const struct topic_config *config, struct bytes *batch);

@@ -43,7 +43,8 @@ void request_wake(struct request *request, void (*resume)(struct request *reques
     list_push_tail(&request->core->runnable, &request->run_node);
 }
 
-/* ApiVersions always answers with header version 0, so that a client that knows less can read it. */
+/* ApiVersions always answers with header version 0, so that a client that knows less can read it.
+ */
 static bool response_header_is_flexible(const struct request *request)
 {
     bool flexible = request->version >= request->api->flexible_first;
@@ -110,8 +111,7 @@ void request_refuse(struct request *request, const char *why)
     diag_line(&request->core->diag, DIAG_WARN, "broker/request", "request refused",
               "api=%s version=%d client=\"%s\" size=%zu why=\"%s\" remedy=\"connection closed\"",
               request->api->name, request->version,
-              diag_escape(client, sizeof(client), request->client_id.data,
-                          request->client_id.size),
+              diag_escape(client, sizeof(client), request->client_id.data, request->client_id.size),
               request->frame_size, why);
     request_finish_silent(request);
     connection_close(request->connection);

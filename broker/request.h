@@ -28,7 +28,7 @@ enum request_state { REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ANSWERED, REQUEST_
 struct input {
     uint8_t *memory;
     size_t size;
-    int32_t pins;              /* the connection's own, and one per request */
+    int32_t pins; /* the connection's own, and one per request */
 };
 
 struct request {
@@ -41,9 +41,9 @@ struct request {
     const struct api *api;
     int16_t version;
     int32_t correlation;
-    struct bytes client_id;    /* data NULL: null */
+    struct bytes client_id; /* data NULL: null */
     struct input *input;
-    struct bytes body;         /* behind the header */
+    struct bytes body; /* behind the header */
     size_t frame_size;
     uint64_t arrived_ns;
     struct arena arena;
@@ -51,9 +51,10 @@ struct request {
     uint8_t *size_place;
     const struct iovec *slices; /* the answer, once ANSWERED */
     int32_t slice_count;
-    bool silent;               /* acks=0: nothing is sent */
+    bool silent; /* acks=0: nothing is sent */
     void (*resume)(struct request *request);
-    /* Gives back what the answer borrowed (pinned blocks), then calls request_released(). NULL: nothing. */
+    /* Gives back what the answer borrowed (pinned blocks), then calls request_released(). NULL:
+     * nothing. */
     void (*release)(struct request *request);
     /* The peer is gone: end early what only waits. NULL: nothing waits. */
     void (*abandon)(struct request *request);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A server in the real world: arguments, limits, the data folder's lock, threads, signals.
- * METADATA_CORE runs on the first thread, so that start-up and serving use one ring from one thread.
+ * METADATA_CORE runs on the first thread, so that start-up and serving use one ring from one
+ * thread.
  */
 #include "broker/serve.h"
 
@@ -27,7 +28,7 @@
 
 struct serve {
     struct broker_config config;
-    struct heap heap;             /* of the configuration */
+    struct heap heap; /* of the configuration */
     const char *config_path;
     const char *overrides[OVERRIDES_MAX];
     int32_t override_count;
@@ -274,9 +275,9 @@ static void warn_unknown(const struct serve *serve)
 
 static int serve_start(struct serve *serve)
 {
-    int code = machine_config_load(&serve->config, &serve->heap, serve->config_path,
-                                   serve->overrides, serve->override_count, serve->message,
-                                   sizeof(serve->message));
+    int code =
+        machine_config_load(&serve->config, &serve->heap, serve->config_path, serve->overrides,
+                            serve->override_count, serve->message, sizeof(serve->message));
     if (code == 0) {
         code = data_dir_open(serve);
     }

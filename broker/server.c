@@ -55,8 +55,7 @@ static int metadata_start(struct server *server, char message[SERVER_MESSAGE_SIZ
         .node_id = server->node_id,
     };
     core->image.remember_removed = true;
-    enum status status =
-        metadata_open(&server->metadata, &options, images, server->core_count);
+    enum status status = metadata_open(&server->metadata, &options, images, server->core_count);
     if (status != STATUS_OK) {
         return open_failed(message, "the metadata log cannot be read", status);
     }
@@ -113,8 +112,7 @@ static void bump_epochs(struct core *core, int32_t count)
         heap_acquire(&core->heap, (size_t)count * sizeof(struct change_topic));
     check(topics != NULL);
     int32_t filled = 0;
-    LIST_EACH(&core->image.topics, node)
-    {
+    LIST_EACH (&core->image.topics, node) {
         struct image_topic *topic = LIST_ENTRY(node, struct image_topic, node);
         for (int32_t i = 0; i < topic->partition_count; i++) {
             struct partition *local = topic->partitions[i].local;
@@ -197,8 +195,7 @@ static void phase_move(struct server *server)
 static void connections_stop(struct core *core)
 {
     bool cut = ring_now_ns(core->ring) > core->stop_deadline_ns;
-    LIST_EACH(&core->connections, node)
-    {
+    LIST_EACH (&core->connections, node) {
         struct connection *connection = LIST_ENTRY(node, struct connection, node);
         if (cut || connection->request_count == 0) {
             connection_close(connection);

@@ -22,8 +22,8 @@
 
 struct listener {
     char name[64];
-    char host[HOST_SIZE];             /* bound */
-    uint16_t port;                    /* what the kernel gave */
+    char host[HOST_SIZE]; /* bound */
+    uint16_t port;        /* what the kernel gave */
     char advertised_host[HOST_SIZE];
     uint16_t advertised_port;
     int32_t socket;
@@ -50,39 +50,39 @@ struct server {
     char cluster_id[CLUSTER_ID_SIZE];
     int32_t node_id;
     int32_t core_count;
-    struct core *cores;               /* array */
+    struct core *cores; /* array */
     struct peers peers;
     struct metadata *metadata;
-    struct random random;             /* of METADATA_CORE */
+    struct random random; /* of METADATA_CORE */
     struct topic_config topic_defaults;
     enum writer_kind writer;
-    size_t memory_size;               /* bytes, all cores */
-    uint32_t files_max;               /* descriptors for logs, all cores */
+    size_t memory_size; /* bytes, all cores */
+    uint32_t files_max; /* descriptors for logs, all cores */
     struct listener listeners[LISTENERS_MAX];
     int32_t listener_count;
     atomic_int connection_counts[CORES_MAX]; /* added to by the acceptor, taken from by the core */
     atomic_int cores_ready;
     atomic_int cores_quiet;
     atomic_int cores_closed;
-    atomic_int open_failures;         /* partitions that could not be opened */
-    atomic_int phase;                 /* enum server_phase; moved by METADATA_CORE */
-    atomic_bool stop_wanted;          /* by a signal or a failed metadata log */
+    atomic_int open_failures; /* partitions that could not be opened */
+    atomic_int phase;         /* enum server_phase; moved by METADATA_CORE */
+    atomic_bool stop_wanted;  /* by a signal or a failed metadata log */
     int exit_code;
 };
 
 struct server_options {
     const struct broker_config *config;
     const char *data_dir;
-    int diag_file;                    /* -1: silent */
+    int diag_file; /* -1: silent */
     int32_t core_count;
-    struct ring **rings;              /* one per core; taken */
+    struct ring **rings; /* one per core; taken */
     size_t memory_size;
     uint32_t files_max;
     uint64_t seed;
 };
 
-/* Blocking, the thread of METADATA_CORE. On failure one sentence is in `message` and the answer is the
- * exit code (2 configuration, 3 data); 0 is success. */
+/* Blocking, the thread of METADATA_CORE. On failure one sentence is in `message` and the answer is
+ * the exit code (2 configuration, 3 data); 0 is success. */
 #define SERVER_MESSAGE_SIZE 400
 int server_open(struct server *server, const struct server_options *options,
                 char message[SERVER_MESSAGE_SIZE]);
@@ -107,4 +107,3 @@ const struct listener *server_listener(const struct server *server, int32_t inde
 int listeners_open(struct server *server, char message[SERVER_MESSAGE_SIZE]);
 void listeners_shut(struct server *server);
 bool listeners_are_shut(const struct server *server);
-

@@ -6,8 +6,9 @@
  *   fan_add, fan_send -> group_arrived, tasks run, group_ended
  *   group_returned    <- (one message)
  *
- * While watching, the owner may end a group by itself and home may cancel it: the cancel message has
- * its own node and is always acknowledged, so home knows when no message of the group is under way.
+ * While watching, the owner may end a group by itself and home may cancel it: the cancel message
+ * has its own node and is always acknowledged, so home knows when no message of the group is under
+ * way.
  */
 #include "topic/manager.h"
 
@@ -122,7 +123,8 @@ static void lookup_done(struct partition_lookup *lookup)
     task_finished(task);
 }
 
-/* Kafka's rule: a client that knows a newer epoch than we is ahead of us, an older one is behind. */
+/* Kafka's rule: a client that knows a newer epoch than we is ahead of us, an older one is behind.
+ */
 static enum status epoch_check(const struct task *task)
 {
     if (task->leader_epoch_asked < 0 || task->leader_epoch_asked == task->leader_epoch) {
@@ -339,7 +341,8 @@ static void group_cancel_returned(struct mail *mail)
     fan_count_down(CONTAINER_OF(mail, struct fan_group, cancel)->fan);
 }
 
-/* Owner core. Ended groups have sent their message before this answer leaves, so it arrives first. */
+/* Owner core. Ended groups have sent their message before this answer leaves, so it arrives first.
+ */
 static void group_cancel_arrived(struct mail *mail)
 {
     struct fan_group *group = CONTAINER_OF(mail, struct fan_group, cancel);

@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 
+#include "topic/metadata_record.h"
 #include "topic/name.h"
 #include "topic/placement.h"
 #include "wire/record.h"
-#include "topic/metadata_record.h"
 
 /* Ours are never compressed; Kafka may compress its own. */
 #define UNPACKED_SIZE_MAX (64 * MIB)
@@ -70,8 +70,7 @@ static void setting_free(struct heap *heap, struct image_setting *setting)
 static void topic_free(struct image *image, struct image_topic *topic)
 {
     check_magic(topic, IMAGE_TOPIC_MAGIC);
-    LIST_EACH(&topic->settings, node)
-    {
+    LIST_EACH (&topic->settings, node) {
         setting_free(image->heap, LIST_ENTRY(node, struct image_setting, node));
     }
     for (int32_t i = 0; i < topic->partition_count; i++) {
@@ -92,12 +91,10 @@ static void topic_free(struct image *image, struct image_topic *topic)
 
 void image_deinit(struct image *image)
 {
-    LIST_EACH(&image->topics, node)
-    {
+    LIST_EACH (&image->topics, node) {
         topic_free(image, LIST_ENTRY(node, struct image_topic, node));
     }
-    LIST_EACH(&image->removed, gone)
-    {
+    LIST_EACH (&image->removed, gone) {
         struct image_removed *removed = LIST_ENTRY(gone, struct image_removed, node);
         heap_release(image->heap, removed, sizeof(*removed));
     }
@@ -135,8 +132,7 @@ struct image_topic *image_find_collision(const struct image *image, struct bytes
     if (memchr(name.data, '.', name.size) == NULL && memchr(name.data, '_', name.size) == NULL) {
         return NULL;
     }
-    LIST_EACH(&image->topics, node)
-    {
+    LIST_EACH (&image->topics, node) {
         struct image_topic *topic = LIST_ENTRY(node, struct image_topic, node);
         if (topic_name_collides(bytes_of_text(topic->name), name)) {
             return topic;
@@ -147,8 +143,7 @@ struct image_topic *image_find_collision(const struct image *image, struct bytes
 
 static struct image_setting *topic_setting(const struct image_topic *topic, struct bytes name)
 {
-    LIST_EACH(&topic->settings, node)
-    {
+    LIST_EACH (&topic->settings, node) {
         struct image_setting *setting = LIST_ENTRY(node, struct image_setting, node);
         if (bytes_equal(bytes_of_text(setting->name), name)) {
             return setting;
@@ -165,8 +160,7 @@ const char *image_setting_value(const struct image_topic *topic, const char *nam
 
 bool image_was_removed(const struct image *image, const struct uuid *id)
 {
-    LIST_EACH(&image->removed, node)
-    {
+    LIST_EACH (&image->removed, node) {
         if (uuid_equal(&LIST_ENTRY(node, struct image_removed, node)->id, id)) {
             return true;
         }
@@ -282,8 +276,7 @@ static enum status setting_set(struct image *image, struct image_topic *topic, s
 static void topic_configure(struct image *image, struct image_topic *topic)
 {
     topic->config = image->defaults;
-    LIST_EACH(&topic->settings, node)
-    {
+    LIST_EACH (&topic->settings, node) {
         const struct image_setting *setting = LIST_ENTRY(node, struct image_setting, node);
         char message[TOPIC_CONFIG_MESSAGE_SIZE];
         /* Validated before it was written; a key that this version does not know keeps its text. */

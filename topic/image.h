@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * (api) The catalog as one core sees it: topics, ids, partitions, configs, where each partition lives.
+ * (api) The catalog as one core sees it: topics, ids, partitions, configs, where each partition
+ * lives.
  *
  * Every core has its own image and changes it by the same records in the same order, so no core
  * ever reads another's memory and no lock or shared tree is needed. Rejected: one shared tree of
@@ -30,8 +31,8 @@ struct partition;
 struct image_partition {
     int32_t leader_epoch;
     int32_t partition_epoch;
-    int32_t core;              /* owner */
-    struct partition *local;   /* on the owner's image only; set by the manager */
+    int32_t core;                /* owner */
+    struct partition *local;     /* on the owner's image only; set by the manager */
     int64_t closed_start_offset; /* likewise, once it was closed cleanly */
     int64_t closed_end_offset;
 };
@@ -47,7 +48,7 @@ struct image_topic {
     uint32_t magic;
     struct table_node by_name;
     struct table_node by_id;
-    struct list_node node;      /* order of creation */
+    struct list_node node; /* order of creation */
     struct uuid id;
     char *name;
     int32_t partition_count;
@@ -73,11 +74,11 @@ struct image {
     struct list topics;
     int32_t topic_count;
     int32_t partition_count;
-    int64_t producer_id_next;   /* first id that no block has taken */
+    int64_t producer_id_next; /* first id that no block has taken */
     int32_t core_count;
     uint32_t core_partitions[CORES_MAX];
     struct topic_config defaults;
-    struct list removed;        /* ids removed while `remember_removed`: see image_was_removed() */
+    struct list removed; /* ids removed while `remember_removed`: see image_was_removed() */
     bool remember_removed;
 };
 
@@ -95,8 +96,8 @@ void image_deinit(struct image *image);
 enum status image_apply(struct image *image, struct bytes record, struct arena *scratch,
                         const struct image_listener *listener);
 
-/* Every record of one batch, in order; control batches change nothing. Resets `scratch`, which needs
- * room for BATCH_SCRATCH_SIZE and the arrays of all records. */
+/* Every record of one batch, in order; control batches change nothing. Resets `scratch`, which
+ * needs room for BATCH_SCRATCH_SIZE and the arrays of all records. */
 enum status image_apply_batch(struct image *image, struct bytes batch, struct arena *scratch,
                               const struct image_listener *listener);
 

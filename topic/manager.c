@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "topic/manager.h"
 
-
 /* Arrays of the records of one change: 100,000 partitions of a few integers each. */
 #define SCRATCH_SIZE_MAX (64 * MIB)
 
@@ -48,8 +47,7 @@ static enum status partition_start(struct manager *manager, struct image_topic *
 int32_t manager_open_partitions(struct manager *manager, int32_t *cut_count)
 {
     int32_t failures = 0;
-    LIST_EACH(&manager->image->topics, node)
-    {
+    LIST_EACH (&manager->image->topics, node) {
         struct image_topic *topic = LIST_ENTRY(node, struct image_topic, node);
         for (int32_t i = 0; i < topic->partition_count; i++) {
             if (topic->partitions[i].core != manager->core) {
@@ -69,8 +67,7 @@ int32_t manager_open_partitions(struct manager *manager, int32_t *cut_count)
 
 void manager_close_partitions(struct manager *manager, bool clean)
 {
-    LIST_EACH(&manager->image->topics, node)
-    {
+    LIST_EACH (&manager->image->topics, node) {
         struct image_topic *topic = LIST_ENTRY(node, struct image_topic, node);
         for (int32_t i = 0; i < topic->partition_count; i++) {
             struct image_partition *place = &topic->partitions[i];
@@ -180,8 +177,7 @@ void manager_apply_batch(struct manager *manager, struct manager_apply *apply)
     };
     manager->apply = apply;
     manager->removals_pending = 1; /* this loop */
-    apply->status = 
-        image_apply_batch(manager->image, apply->batch, &manager->scratch, &listener);
+    apply->status = image_apply_batch(manager->image, apply->batch, &manager->scratch, &listener);
     manager->removals_pending--;
     if (manager->removals_pending == 0) {
         apply_finish(manager);

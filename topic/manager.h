@@ -30,7 +30,7 @@ struct manager_options {
     struct pages *pages;
     struct diag *diag;
     const struct peers *peers;
-    struct image *image;          /* borrowed; this core's */
+    struct image *image; /* borrowed; this core's */
 };
 
 struct manager {
@@ -40,10 +40,10 @@ struct manager {
     struct diag *diag;
     const struct peers *peers;
     struct image *image;
-    struct arena scratch;         /* decoded records */
-    int32_t partition_count;      /* open here */
+    struct arena scratch;    /* decoded records */
+    int32_t partition_count; /* open here */
     int32_t removals_pending;
-    struct manager_apply *apply;  /* change being taken in, waiting for removals */
+    struct manager_apply *apply; /* change being taken in, waiting for removals */
 };
 
 void manager_init(struct manager *manager, const struct manager_options *options);
@@ -71,12 +71,12 @@ enum task_kind { TASK_APPEND, TASK_READ, TASK_LOOKUP, TASK_EPOCH_END };
 
 struct task {
     enum task_kind kind;
-    int32_t index;                /* partition */
-    int32_t core;                 /* owner; set by fan_add */
+    int32_t index; /* partition */
+    int32_t core;  /* owner; set by fan_add */
     struct uuid topic_id;
-    enum status status;           /* set by fan_add when there is no such partition, else by the owner */
-    int32_t leader_epoch_asked;   /* -1: not checked */
-    int32_t leader_epoch;         /* out: current */
+    enum status status; /* set by fan_add when there is no such partition, else by the owner */
+    int32_t leader_epoch_asked; /* -1: not checked */
+    int32_t leader_epoch;       /* out: current */
     struct fan_group *group;
     struct task *next;
     union {
@@ -84,13 +84,13 @@ struct task {
         struct partition_read read;
         struct partition_lookup lookup;
         struct {
-            int32_t epoch;        /* in: asked */
+            int32_t epoch; /* in: asked */
             struct partition_epoch_end end;
         } epoch_end;
     };
     struct partition_watch watch;
-    struct partition *partition;  /* the owner's own */
-    bool read_held;               /* a read that must be released */
+    struct partition *partition; /* the owner's own */
+    bool read_held;              /* a read that must be released */
 };
 
 struct fan_group {
@@ -100,29 +100,29 @@ struct fan_group {
     int32_t core;
     struct task *first;
     struct task *last;
-    struct task *running;         /* reads go one after the other */
+    struct task *running; /* reads go one after the other */
     int32_t task_pending;
-    uint64_t size_left;           /* bytes the reads of this group may still take */
+    uint64_t size_left; /* bytes the reads of this group may still take */
     bool stepping;
-    bool watching;                /* owner's */
+    bool watching; /* owner's */
 };
 
 struct fan {
-    struct manager *manager;      /* home */
+    struct manager *manager; /* home */
     struct arena *arena;
     struct fan_group *groups[CORES_MAX];
     int32_t group_count;
     int32_t group_pending;
     int32_t task_count;
-    uint64_t read_size_max;       /* for all reads of one group */
-    bool watching;                /* no watch has fired and nobody has ended the wait */
+    uint64_t read_size_max; /* for all reads of one group */
+    bool watching;          /* no watch has fired and nobody has ended the wait */
     void (*done)(struct fan *fan);
     void *owner;
 };
 
 void fan_init(struct fan *fan, struct manager *manager, struct arena *arena);
-/* Finds the owner. STATUS_UNKNOWN_TOPIC_OR_PARTITION leaves the task out of the fan, with its status
- * set; STATUS_NO_MEMORY when the arena refuses. */
+/* Finds the owner. STATUS_UNKNOWN_TOPIC_OR_PARTITION leaves the task out of the fan, with its
+ * status set; STATUS_NO_MEMORY when the arena refuses. */
 enum status fan_add(struct fan *fan, struct task *task, const struct image_topic *topic);
 /* Runs every task; fan->done may run before this returns. An empty fan is done at once. */
 void fan_send(struct fan *fan, void (*done)(struct fan *fan));

@@ -24,16 +24,16 @@ struct metadata {
     uint32_t magic;
     struct metadata_options options;
     struct partition *log;
-    struct image *image;              /* of METADATA_CORE */
+    struct image *image; /* of METADATA_CORE */
     struct list queue;
     struct change *current;
     bool running;
     bool failed;
-    struct arena arena;               /* of the current change */
+    struct arena arena; /* of the current change */
     struct frame *frames;
     struct frame **frames_tail;
     size_t frames_size;
-    uint8_t *run;                     /* the batch */
+    uint8_t *run; /* the batch */
     size_t run_size;
     struct bytes batch;
     struct partition_append append;
@@ -88,8 +88,7 @@ static void batch_release(struct metadata *metadata)
 static enum status batch_build(struct metadata *metadata)
 {
     metadata->run_size = BATCH_HEADER_SIZE + metadata->frames_size;
-    metadata->run =
-        pages_acquire_run(metadata->options.pages, metadata->run_size, PAGES_REQUEST);
+    metadata->run = pages_acquire_run(metadata->options.pages, metadata->run_size, PAGES_REQUEST);
     if (metadata->run == NULL) {
         return STATUS_NO_MEMORY;
     }
@@ -326,8 +325,10 @@ static void metadata_appended(struct partition_append *append)
     if (append->status != STATUS_OK) {
         metadata->failed = true; /* W3 */
         diag_line(metadata->options.diag, DIAG_ERROR, "topic/metadata",
-                  "metadata log cannot be written", "status=%s remedy=\"free or repair the data "
-                  "folder's disk, then start again\"", status_name(append->status));
+                  "metadata log cannot be written",
+                  "status=%s remedy=\"free or repair the data "
+                  "folder's disk, then start again\"",
+                  status_name(append->status));
         change_finish(metadata, STATUS_KAFKA_STORAGE_ERROR);
         metadata_run(metadata);
         return;
@@ -436,8 +437,8 @@ static enum status replay_batch(struct replay *replay, struct bytes batch)
 {
     const struct image_listener silent = {0};
     for (int32_t i = 0; i < replay->image_count; i++) {
-        enum status status = image_apply_batch(replay->images[i], batch,
-                                               &replay->metadata->arena, &silent);
+        enum status status =
+            image_apply_batch(replay->images[i], batch, &replay->metadata->arena, &silent);
         if (status != STATUS_OK) {
             return status;
         }
@@ -569,8 +570,8 @@ enum status metadata_open(struct metadata **out, const struct metadata_options *
         return status;
     }
     struct replay replay = {.metadata = metadata, .images = images, .image_count = image_count};
-    status = partition_facts(metadata->log).end_offset == 0 ? write_first(&replay)
-                                                            : replay_all(&replay);
+    status =
+        partition_facts(metadata->log).end_offset == 0 ? write_first(&replay) : replay_all(&replay);
     if (status != STATUS_OK) {
         metadata_close(metadata, false);
         return status;

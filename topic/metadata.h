@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * (api) The metadata log: the truth about topics, in KRaft's record formats, at
- * `<data>/__cluster_metadata-0/`. One core (METADATA_CORE) owns it; the others send it what they want
- * changed.
+ * `<data>/__cluster_metadata-0/`. One core (METADATA_CORE) owns it; the others send it what they
+ * want changed.
  *
  * W1  One change is in work at a time: validated against the newest image, appended as one batch,
  *     durable, applied on every core, then answered. So the next request on any core sees it.
@@ -16,14 +16,15 @@
 
 #include "base/arena.h"
 #include "base/random.h"
+#include "storage/partition.h"
 #include "topic/image.h"
 #include "topic/peers.h"
-#include "storage/partition.h"
 #include "wire/status.h"
 
 #define METADATA_CORE 0
 #define METADATA_NAME "__cluster_metadata"
-#define METADATA_PARTITIONS_MAX 100000 /* of one change; Kafka's own limit is 10,000 per request */
+#define METADATA_PARTITIONS_MAX 100000 /* of one change; Kafka's own limit is 10,000 per request   \
+                                        */
 #define PRODUCER_ID_BLOCK 1000
 
 enum change_kind {
@@ -40,14 +41,14 @@ struct change_setting {
 
 /* One topic of a change; what was asked, then what became of it. */
 struct change_topic {
-    struct bytes name;               /* delete: null when the id is meant */
-    struct uuid id;                  /* out of create; in of delete by id */
-    int32_t partition_count;         /* create */
+    struct bytes name;       /* delete: null when the id is meant */
+    struct uuid id;          /* out of create; in of delete by id */
+    int32_t partition_count; /* create */
     const struct change_setting *settings;
     int32_t setting_count;
-    int32_t partition_index;         /* leader epoch */
-    enum status status;              /* in: not OK means refused already; out: the answer */
-    const char *message;             /* NULL or fixed text, or text in the sender's arena */
+    int32_t partition_index; /* leader epoch */
+    enum status status;      /* in: not OK means refused already; out: the answer */
+    const char *message;     /* NULL or fixed text, or text in the sender's arena */
 };
 
 /* Lives in the sender's request until done. Slices are borrowed. */
@@ -58,9 +59,9 @@ struct change {
     struct change_topic *topics;
     int32_t topic_count;
     bool validate_only;
-    int64_t producer_id_first;       /* out: CHANGE_PRODUCER_IDS, a block of PRODUCER_ID_BLOCK ids */
-    enum status status;              /* out: the whole change could not be written */
-    int32_t home;                    /* core that asked */
+    int64_t producer_id_first; /* out: CHANGE_PRODUCER_IDS, a block of PRODUCER_ID_BLOCK ids */
+    enum status status;        /* out: the whole change could not be written */
+    int32_t home;              /* core that asked */
     void (*done)(struct change *change); /* on the home core */
     void *owner;
     struct metadata *metadata;
@@ -75,7 +76,7 @@ struct metadata_options {
     struct heap *heap;
     struct pages *pages;
     struct diag *diag;
-    const struct peers *peers;       /* may be empty until the first change */
+    const struct peers *peers; /* may be empty until the first change */
     struct random *random;
     int32_t node_id;
 };

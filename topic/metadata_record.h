@@ -23,7 +23,8 @@ struct metadata_record {
     };
 };
 
-/* Slices point into `frame`, arrays into the arena. STATUS_CORRUPT_MESSAGE when it makes no sense. */
+/* Slices point into `frame`, arrays into the arena. STATUS_CORRUPT_MESSAGE when it makes no sense.
+ */
 enum status metadata_record_decode(struct bytes frame, struct arena *arena,
                                    struct metadata_record *record);
 /* The frame lies in the arena; data NULL when the arena refused. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * (api) The cores of one broker as each other sees them: where to send mail. Filled before the cores
- * run and constant afterwards. A message costs one atomic push, and one wake when the receiver sleeps.
+ * (api) The cores of one broker as each other sees them: where to send mail. Filled before the
+ * cores run and constant afterwards. A message costs one atomic push, and one wake when the
+ * receiver sleeps.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ApiVersions: exactly the rows of api.def. An unknown version is answered in version 0 with error 35
- * and our own range, and the client asks again (KIP-511). */
-#include "broker/handlers/handler.h"
+/* ApiVersions: exactly the rows of api.def. An unknown version is answered in version 0 with error
+ * 35 and our own range, and the client asks again (KIP-511). */
 #include "wire/api_versions.h"
+#include "broker/handlers/handler.h"
 
 static bool is_word(uint8_t c)
 {
@@ -27,8 +27,8 @@ static void rows_fill(struct request *request, struct api_versions_response *out
 {
     int32_t count;
     const struct api *rows = api_rows(&count);
-    out->api_keys = arena_new_array(&request->arena, struct api_versions_response_api_key,
-                                    (size_t)count);
+    out->api_keys =
+        arena_new_array(&request->arena, struct api_versions_response_api_key, (size_t)count);
     if (out->api_keys == NULL) {
         return;
     }

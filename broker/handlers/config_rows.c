@@ -167,7 +167,7 @@ static void describe_broker(struct request *request, const struct describe_confi
         out->error_message = BYTES_LITERAL("a broker's configs are asked of that broker");
         return;
     }
-    size_t count = broker_config_count();
+    size_t count = BROKER_CONFIG_COUNT;
     out->configs = arena_new_array(&request->arena, struct describe_configs_response_config, count);
     if (out->configs == NULL) {
         return;

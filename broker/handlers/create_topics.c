@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CreateTopics: each topic is judged alone; the good ones are created in one durable batch, and
  * answered when every core knows them. */
+#include "wire/create_topics.h"
 #include "broker/handlers/config_rows.h"
 #include "broker/handlers/handler.h"
 #include "topic/name.h"
-#include "wire/create_topics.h"
 
 struct create_state {
     struct create_topics_request in;
@@ -23,7 +23,8 @@ static bool is_repeated(const struct create_topics_request *in, int32_t index)
     return false;
 }
 
-/* Placement by hand can only say what is the case anyway: partitions 0..n-1, each on this broker. */
+/* Placement by hand can only say what is the case anyway: partitions 0..n-1, each on this broker.
+ */
 static enum status assignments_take(struct request *request,
                                     const struct create_topics_request_topic *in,
                                     struct change_topic *topic)
@@ -119,8 +120,7 @@ static enum status topic_take(struct request *request, struct create_state *stat
         return status;
     }
     status = counts_take(request, in, topic);
-    return status != STATUS_OK ? status
-                               : settings_take(request, in, topic, &state->configs[index]);
+    return status != STATUS_OK ? status : settings_take(request, in, topic, &state->configs[index]);
 }
 
 static void topic_answer(struct request *request, struct create_state *state, int32_t index,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DeleteTopics: by name or id; answered when the removal is durable and no core knows them any more. */
-#include "broker/handlers/handler.h"
+/* DeleteTopics: by name or id; answered when the removal is durable and no core knows them any
+ * more. */
 #include "wire/delete_topics.h"
+#include "broker/handlers/handler.h"
 
 struct delete_state {
     struct delete_topics_request in;
@@ -24,9 +25,9 @@ static void delete_answer(struct request *request)
         const struct change_topic *topic = &state->topics[i];
         struct delete_topics_response_topic *answer = &out.responses[i];
         delete_topics_response_topic_init(answer);
-        enum status status =
-            state->change.status != STATUS_OK && topic->status == STATUS_OK ? state->change.status
-                                                                           : topic->status;
+        enum status status = state->change.status != STATUS_OK && topic->status == STATUS_OK
+                                 ? state->change.status
+                                 : topic->status;
         answer->name = topic->name;
         answer->topic_id = topic->id;
         answer->error_code = status_code(status);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* DescribeCluster: one broker, which is its own controller. */
-#include "broker/handlers/handler.h"
 #include "wire/describe_cluster.h"
+#include "broker/handlers/handler.h"
 
 enum { ENDPOINT_BROKERS = 1, OPERATIONS_NOT_ASKED = INT32_MIN };
 

@@ -9,14 +9,14 @@
  * Sessions are not kept: every answer carries session id 0, which KIP-227 allows, and clients then
  * send whole requests.
  */
-#include "broker/handlers/handler.h"
 #include "wire/fetch.h"
+#include "broker/handlers/handler.h"
 
 struct fetch_item {
     struct task task;
     const struct fetch_request_partition *in;
     struct fetch_response_partition_data *out;
-    uint64_t available;         /* bytes the last read found */
+    uint64_t available; /* bytes the last read found */
 };
 
 struct fetch_state {
@@ -28,7 +28,7 @@ struct fetch_state {
     int32_t item_count;
     uint64_t deadline_ns;
     struct timer timer;
-    bool error;                 /* some partition is refused: answer at once */
+    bool error; /* some partition is refused: answer at once */
     bool abandoned;
 };
 
@@ -99,9 +99,8 @@ static void aborted_fill(struct request *request, const struct partition_read *r
     if (read->isolation != READ_COMMITTED) {
         return;
     }
-    out->aborted_transactions =
-        arena_new_array(&request->arena, struct fetch_response_aborted_transaction,
-                        (size_t)read->aborted_count);
+    out->aborted_transactions = arena_new_array(
+        &request->arena, struct fetch_response_aborted_transaction, (size_t)read->aborted_count);
     if (out->aborted_transactions == NULL) {
         return;
     }
@@ -113,7 +112,8 @@ static void aborted_fill(struct request *request, const struct partition_read *r
 }
 
 /* How much of a read is sent when `left` bytes may be. A later partition gets nothing rather than a
- * piece of its first batch; the first one gets its first batch whole, whatever the limits (KIP-74). */
+ * piece of its first batch; the first one gets its first batch whole, whatever the limits (KIP-74).
+ */
 static uint64_t size_allowed(const struct partition_read *read, uint64_t left, bool first)
 {
     if (read->size <= left) {
@@ -210,8 +210,8 @@ static void fetch_abandon(struct request *request)
 
 /*
  * How much more each partition must hold before it is worth another look: if all of them stay below
- * their share of what is missing, their sum stays below the minimum as well. So no wake-up is missed
- * and most of the useless ones do not happen.
+ * their share of what is missing, their sum stays below the minimum as well. So no wake-up is
+ * missed and most of the useless ones do not happen.
  */
 static void fetch_watch(struct fetch_state *state, uint64_t found)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* FindCoordinator: there is no group or transaction coordinator in this broker, which is said with
  * COORDINATOR_NOT_AVAILABLE and node -1, never with a wrong node. */
-#include "broker/handlers/handler.h"
 #include "wire/find_coordinator.h"
+#include "broker/handlers/handler.h"
 
 #define NO_COORDINATOR "this broker serves no consumer groups and no transactions"
 
@@ -21,9 +21,9 @@ void handle_find_coordinator(struct request *request)
     out.node_id = -1;
     out.port = -1;
     out.host = BYTES_LITERAL("");
-    out.coordinators = arena_new_array(&request->arena,
-                                       struct find_coordinator_response_coordinator,
-                                       (size_t)in.coordinator_keys_count);
+    out.coordinators =
+        arena_new_array(&request->arena, struct find_coordinator_response_coordinator,
+                        (size_t)in.coordinator_keys_count);
     if (out.coordinators != NULL) {
         out.coordinators_count = in.coordinator_keys_count;
     }

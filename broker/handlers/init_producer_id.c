@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* InitProducerId without a transactional id: a fresh id, epoch 0, at each call (KIP-98). */
-#include "broker/handlers/handler.h"
 #include "wire/init_producer_id.h"
+#include "broker/handlers/handler.h"
 
 static void id_answer(struct request *request, enum status status, int64_t id)
 {
@@ -37,8 +37,10 @@ void handle_init_producer_id(struct request *request)
     }
     if (in.transactional_id.data != NULL) {
         /* FindCoordinator has said that there is none; this is for those who did not ask. */
-        id_answer(request, in.transactional_id.size == 0 ? STATUS_INVALID_REQUEST
-                                                         : STATUS_COORDINATOR_NOT_AVAILABLE, -1);
+        id_answer(request,
+                  in.transactional_id.size == 0 ? STATUS_INVALID_REQUEST
+                                                : STATUS_COORDINATOR_NOT_AVAILABLE,
+                  -1);
         return;
     }
     int64_t id;

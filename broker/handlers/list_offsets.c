@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ListOffsets: log start, end, or the first record at or after a time, for several partitions. */
-#include "broker/handlers/handler.h"
 #include "wire/list_offsets.h"
+#include "broker/handlers/handler.h"
 
 struct list_item {
     struct task task;

@@ -2,12 +2,12 @@
 /*
  * Metadata: this broker, its topics, and creation of the ones that are missing.
  *
- * Creation is answered when every core has the topic, so what this answer says exists can be used by
- * the very next request on any connection.
+ * Creation is answered when every core has the topic, so what this answer says exists can be used
+ * by the very next request on any connection.
  */
+#include "wire/metadata.h"
 #include "broker/handlers/handler.h"
 #include "topic/name.h"
-#include "wire/metadata.h"
 
 struct metadata_state {
     struct metadata_request in;
@@ -51,8 +51,7 @@ static void topic_fill(struct request *request, const struct image_topic *topic,
     partitions_fill(request, topic, out);
 }
 
-static void topics_fill_all(struct request *request, bool operations,
-                            struct metadata_response *out)
+static void topics_fill_all(struct request *request, bool operations, struct metadata_response *out)
 {
     const struct image *image = &request->core->image;
     out->topics = arena_new_array(&request->arena, struct metadata_response_topic,
@@ -60,8 +59,7 @@ static void topics_fill_all(struct request *request, bool operations,
     if (out->topics == NULL) {
         return;
     }
-    LIST_EACH(&image->topics, node)
-    {
+    LIST_EACH (&image->topics, node) {
         struct metadata_response_topic *topic = &out->topics[out->topics_count++];
         metadata_response_topic_init(topic);
         topic_fill(request, LIST_ENTRY(node, struct image_topic, node), operations, topic);
@@ -166,8 +164,8 @@ static void missing_collect(struct request *request, struct metadata_state *stat
     if (!allowed || !config->topics_auto_create || state->in.topics_count <= 0) {
         return;
     }
-    state->wanted = arena_new_array(&request->arena, struct change_topic,
-                                    (size_t)state->in.topics_count);
+    state->wanted =
+        arena_new_array(&request->arena, struct change_topic, (size_t)state->in.topics_count);
     if (state->wanted == NULL) {
         return;
     }

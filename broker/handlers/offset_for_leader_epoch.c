@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OffsetForLeaderEpoch: where an epoch ended, so that a client can see that its log was cut (KIP-320). */
-#include "broker/handlers/handler.h"
+/* OffsetForLeaderEpoch: where an epoch ended, so that a client can see that its log was cut
+ * (KIP-320). */
 #include "wire/offset_for_leader_epoch.h"
+#include "broker/handlers/handler.h"
 
 struct epoch_item {
     struct task task;

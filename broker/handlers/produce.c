@@ -2,13 +2,13 @@
 /*
  * Produce: one batch for each of several partitions.
  *
- * Each batch is judged alone, before anything is sent to its owner: a bad one gets its error and the
- * others are appended. The batch stays where it was received; the owner copies it once into its
+ * Each batch is judged alone, before anything is sent to its owner: a bad one gets its error and
+ * the others are appended. The batch stays where it was received; the owner copies it once into its
  * slab. acks=1 and acks=all are answered by the same event, the durable high watermark.
  */
+#include "wire/produce.h"
 #include "broker/handlers/handler.h"
 #include "broker/recompress.h"
-#include "wire/produce.h"
 
 /* What one batch may unpack to. Clients fill batches to at most 1 MiB before they pack them, so 100
  * times max.message.bytes' default is far from honest use and near enough to stop a bomb. */
@@ -25,7 +25,7 @@ struct produce_state {
     struct fan fan;
     struct produce_item *items;
     int32_t item_count;
-    bool failed;               /* any partition: closes an acks=0 connection, as Kafka does */
+    bool failed; /* any partition: closes an acks=0 connection, as Kafka does */
 };
 
 static void partition_fail(struct produce_state *state, struct produce_response_partition *out,
@@ -62,10 +62,10 @@ static enum status batch_admit(const struct request *request, const struct produ
     if (batch.data == NULL || batch.size < BATCH_HEADER_SIZE) {
         return STATUS_INVALID_RECORD;
     }
-    if ((int64_t)batch.size > topic->config.batch_size_max) {
+    if ((int64_t)batch.size > topic->config.message_size_max) {
         return STATUS_MESSAGE_TOO_LARGE;
     }
-    if (state->in.acks == -1 && topic->config.insync_replicas_min > 1) {
+    if (state->in.acks == -1 && topic->config.replicas_in_sync_min > 1) {
         return STATUS_NOT_ENOUGH_REPLICAS; /* one broker, one replica */
     }
     struct batch_header header;
@@ -85,12 +85,11 @@ static enum status batch_prepare(struct request *request, const struct image_top
     const struct topic_config *config = &topic->config;
     const struct batch_scratch scratch = {
         .memory = core->scratch, .size = BATCH_SCRATCH_SIZE, .heap = &core->heap};
-    bool log_append_time = config->timestamp_type == TOPIC_LOG_APPEND_TIME;
     append->now_ms = ring_wall_ms(core->ring);
     const struct batch_rules rules = {
         .walk = config->validate_records,
-        .key_required = (config->cleanup_policy & TOPIC_CLEANUP_COMPACT) != 0,
-        .log_append_time = log_append_time,
+        .key_required = config->compact,
+        .log_append_time = config->log_append_time,
         .now_ms = append->now_ms,
         .timestamp_before_ms_max = config->timestamp_before_ms_max,
         .timestamp_after_ms_max = config->timestamp_after_ms_max,
@@ -115,7 +114,7 @@ static enum status batch_prepare(struct request *request, const struct image_top
         batch_header_decode(&append->header, batch->data);
     }
     uint8_t *memory = (uint8_t *)(uintptr_t)batch->data; /* of this request, received or rebuilt */
-    if (!log_append_time && max_timestamp != append->header.max_timestamp) {
+    if (!config->log_append_time && max_timestamp != append->header.max_timestamp) {
         batch_stamp_time(memory, batch->size, false, max_timestamp);
         append->header.max_timestamp = max_timestamp;
     }
@@ -165,8 +164,8 @@ static void topic_take(struct request *request, struct produce_state *state,
     const struct image_topic *topic = handler_topic(request, by_id, in->name, &in->topic_id);
     out->name = in->name;
     out->topic_id = in->topic_id;
-    out->partition_responses = arena_new_array(
-        &request->arena, struct produce_response_partition, (size_t)in->partition_data_count);
+    out->partition_responses = arena_new_array(&request->arena, struct produce_response_partition,
+                                               (size_t)in->partition_data_count);
     if (out->partition_responses == NULL) {
         return; /* the arena failed: request_finish() says so */
     }

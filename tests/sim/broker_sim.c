@@ -37,8 +37,8 @@ static struct bytes batch_make(uint8_t *memory, int round, int32_t partition)
     batch_builder_init(&builder, memory, BATCH_SIZE_MAX);
     for (int i = 0; i <= round; i++) {
         char value[64];
-        int size = snprintf(value, sizeof(value), "round %d partition %d record %d", round,
-                            partition, i);
+        int size =
+            snprintf(value, sizeof(value), "round %d partition %d record %d", round, partition, i);
         batch_builder_add(&builder, 1, BYTES_NULL, bytes_of(value, (size_t)size), NULL, 0);
     }
     struct bytes batch;

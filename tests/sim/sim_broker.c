@@ -98,8 +98,8 @@ void sim_broker_open(struct sim_broker *broker, uint64_t seed, int32_t core_coun
         "node.id=1",
     };
     char message[SERVER_MESSAGE_SIZE] = "";
-    must(broker_config_load(&broker->config, &broker->heap, "", overrides,
-                            ARRAY_COUNT(overrides), message, sizeof(message)) == 0,
+    must(broker_config_load(&broker->config, &broker->heap, "", overrides, ARRAY_COUNT(overrides),
+                            message, sizeof(message)) == 0,
          "configuration", message);
     struct ring *ring = sim_ring_open(broker->world);
     struct op mkdir = {.kind = OP_MKDIR, .path = "data"};
@@ -135,7 +135,7 @@ void sim_broker_close(struct sim_broker *broker)
     if (broker->running) {
         sim_broker_stop(broker);
     }
-    broker_config_release(&broker->config, &broker->heap);
+    broker_config_unload(&broker->config);
     heap_deinit(&broker->heap);
     sim_world_close(broker->world);
 }
@@ -172,8 +172,7 @@ void sim_client_open(struct sim_client *client, struct sim_broker *broker)
     must(client->pages != NULL, "client", "pages");
     arena_init(&client->arena, client->pages, 4 * MIB);
     client->reply = malloc(SIM_REPLY_SIZE_MAX);
-    int64_t socket =
-        client_call(client, (struct op){.kind = OP_CONNECT, .path = "127.0.0.1:9092"});
+    int64_t socket = client_call(client, (struct op){.kind = OP_CONNECT, .path = "127.0.0.1:9092"});
     must(socket >= 0, "client", "connect");
     client->socket = (int32_t)socket;
 }

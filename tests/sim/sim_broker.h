@@ -15,7 +15,7 @@ struct sim_broker {
     struct sim_world *world;
     struct server server;
     struct broker_config config;
-    struct heap heap;             /* of the configuration */
+    struct heap heap; /* of the configuration */
     struct ring *client_ring;
     bool running;
 };
@@ -36,7 +36,7 @@ struct sim_client {
     struct sim_broker *broker;
     int32_t socket;
     struct pages *pages;
-    struct arena arena;           /* of the current request and answer */
+    struct arena arena; /* of the current request and answer */
     uint8_t *reply;
     size_t reply_size;
     struct op op;
