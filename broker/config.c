@@ -360,9 +360,9 @@ static int resolve(struct broker_config *config, struct refusal refusal)
     return code;
 }
 
-void broker_config_release(struct broker_config *config, struct heap *heap)
+void broker_config_unload(struct broker_config *config)
 {
-    check(config->heap == heap);
+    struct heap *heap = config->heap;
     for (size_t i = 0; i < ARRAY_COUNT(table); i++) {
         text_release(heap, config->texts[i]);
     }
@@ -387,7 +387,7 @@ int broker_config_load(struct broker_config *config, struct heap *heap, const ch
         code = resolve(config, refusal);
     }
     if (code != 0) {
-        broker_config_release(config, heap);
+        broker_config_unload(config);
     }
     return code;
 }

@@ -59,8 +59,8 @@ struct broker_config {
 int broker_config_load(struct broker_config *config, struct heap *heap, const char *text,
                        const char *const *overrides, int32_t override_count, char *message,
                        size_t message_size);
-/* The heap is the one it was loaded with. */
-void broker_config_release(struct broker_config *config, struct heap *heap);
+/* After a successful load only. */
+void broker_config_unload(struct broker_config *config);
 
 /* Rows in alphabetical order of names. */
 const struct setting *broker_config_row(size_t index);

@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char message[400];
     if (broker_config_load(&config, &heap, text, NULL, 0, message, sizeof(message)) == 0) {
         load_again(&config, &heap);
-        broker_config_release(&config, &heap);
+        broker_config_unload(&config);
     } else {
         check(message[0] != '\0' && strlen(message) < sizeof(message));
     }

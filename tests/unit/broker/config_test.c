@@ -45,7 +45,7 @@ static struct broker_config *good(struct fixture *fixture, const char *text, con
 
 static void release(struct fixture *fixture)
 {
-    broker_config_release(&fixture->config, &fixture->heap);
+    broker_config_unload(&fixture->config);
     assert_int_equal(fixture->heap.size, 0);
 }
 
