@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/folder.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "storage/partition_state.h"
+
+#define LISTING_SIZE_FIRST ((size_t)65536)
+#define LISTING_SIZE_MAX ((size_t)16 << 20)
+#define NAME_DIGITS 20
+
+int64_t folder_read(struct store *store, const char *path, uint32_t flags, uint8_t *data,
+                    size_t size_max, size_t *size)
+{
+    struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_READ | flags};
+    int64_t file = ring_call(store->ring, &op);
+    if (file < 0) {
+        return file;
+    }
+    struct iovec slice = {data, size_max};
+    op = (struct op){.kind = OP_READ, .file = (int32_t)file, .vector = &slice, .vector_count = 1};
+    int64_t result = ring_call(store->ring, &op);
+    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+    (void)ring_call(store->ring, &op);
+    if (result < 0) {
+        return result;
+    }
+    *size = (size_t)result;
+    return 0;
+}
+
+int64_t folder_file_size(struct store *store, const char *path)
+{
+    struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_READ};
+    int64_t file = ring_call(store->ring, &op);
+    if (file < 0) {
+        return file;
+    }
+    op = (struct op){.kind = OP_STAT, .file = (int32_t)file};
+    int64_t size = ring_call(store->ring, &op);
+    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+    (void)ring_call(store->ring, &op);
+    return size;
+}
+
+static bool text_ends(const char *name, const char *suffix)
+{
+    size_t size = strlen(name);
+    size_t suffix_size = strlen(suffix);
+    return size >= suffix_size && strcmp(name + size - suffix_size, suffix) == 0;
+}
+
+/* "<20 digits><suffix>" */
+static bool name_offset(const char *name, const char *suffix, int64_t *offset)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < NAME_DIGITS; i++) {
+        if (name[i] < '0' || name[i] > '9' || value > INT64_MAX / 10) {
+            return false;
+        }
+        value = value * 10 + (uint64_t)(name[i] - '0');
+    }
+    *offset = (int64_t)value;
+    return value <= INT64_MAX && strcmp(name + NAME_DIGITS, suffix) == 0;
+}
+
+static bool folder_push(struct folder *folder, int64_t **items, uint32_t *count, uint32_t *room,
+                        int64_t value)
+{
+    if (*count == *room) {
+        uint32_t wanted = *room == 0 ? 64 : *room * 2;
+        struct heap *heap = folder->store->heap;
+        int64_t *grown = *items == NULL ? heap_acquire(heap, wanted * sizeof(**items))
+                                        : heap_resize(heap, *items, *room * sizeof(**items),
+                                                      wanted * sizeof(**items));
+        if (grown == NULL) {
+            return false;
+        }
+        *items = grown;
+        *room = wanted;
+    }
+    (*items)[*count] = value;
+    *count += 1;
+    return true;
+}
+
+static bool folder_take_name(struct folder *folder, struct partition *partition, const char *name)
+{
+    int64_t offset;
+    if (strlen(name) > NAME_DIGITS && name_offset(name, ".log", &offset)) {
+        return folder_push(folder, &folder->bases, &folder->base_count, &folder->base_room, offset);
+    }
+    if (strlen(name) > NAME_DIGITS && name_offset(name, ".snapshot", &offset)) {
+        return folder_push(folder, &folder->snapshots, &folder->snapshot_count,
+                           &folder->snapshot_room, offset);
+    }
+    if (text_ends(name, ".deleted") || text_ends(name, ".tmp") || strcmp(name, "weir.next") == 0) {
+        char path[STORE_PATH_SIZE];
+        store_path(folder->store, path, partition->name, name, NULL);
+        struct op op = {.kind = OP_UNLINK, .path = path};
+        (void)ring_call(folder->store->ring, &op);
+    }
+    return true;
+}
+
+static int order_offsets(const void *a, const void *b)
+{
+    int64_t left = *(const int64_t *)a;
+    int64_t right = *(const int64_t *)b;
+    return (left > right) - (left < right);
+}
+
+/* Lists into a heap block that grows until the names fit; the caller releases it. */
+static int64_t folder_list(struct store *store, const char *path, struct ring_listing *listing)
+{
+    *listing = (struct ring_listing){0};
+    for (size_t size = LISTING_SIZE_FIRST; size <= LISTING_SIZE_MAX; size *= 4) {
+        char *names = heap_acquire(store->heap, size);
+        if (names == NULL) {
+            return -ENOMEM;
+        }
+        *listing = (struct ring_listing){.names = names, .size_max = size};
+        struct op op = {.kind = OP_LIST, .path = path, .listing = listing};
+        int64_t result = ring_call(store->ring, &op);
+        if (result != -ENOBUFS) {
+            return result;
+        }
+        heap_release(store->heap, names, size);
+        *listing = (struct ring_listing){0};
+    }
+    return -ENOBUFS;
+}
+
+/* "version: 0\ntopic_id: <22 characters>\n" */
+static enum status folder_check_metadata(struct partition *partition)
+{
+    struct store *store = partition->store;
+    char path[STORE_PATH_SIZE];
+    uint8_t text[256];
+    size_t size = 0;
+    store_path(store, path, partition->name, "partition.metadata", NULL);
+    int64_t result = folder_read(store, path, 0, text, sizeof(text) - 1, &size);
+    if (result == -ENOENT) {
+        return STATUS_OK; /* a power cut between mkdir and the first append's answer */
+    }
+    if (result < 0) {
+        return STATUS_KAFKA_STORAGE_ERROR;
+    }
+    text[size] = 0;
+    const char *id = strstr((const char *)text, "topic_id: ");
+    struct uuid uuid;
+    char id_text[UUID_TEXT_SIZE] = "";
+    if (id != NULL) {
+        snprintf(id_text, sizeof(id_text), "%.22s", id + strlen("topic_id: "));
+    }
+    if (!uuid_parse(&uuid, id_text)) {
+        diag_line(store->diag, DIAG_ERROR, "storage/recovery", "partition.metadata is damaged",
+                  "partition=%s", partition->name);
+        return STATUS_OK; /* block sums vouch for the topic id as well */
+    }
+    return uuid_equal(&uuid, &partition->topic_id) ? STATUS_OK : STATUS_INCONSISTENT_TOPIC_ID;
+}
+
+enum status folder_open(struct folder *folder, struct partition *partition)
+{
+    struct store *store = partition->store;
+    *folder = (struct folder){.store = store};
+    char path[STORE_PATH_SIZE];
+    store_path(store, path, partition->name, NULL, NULL);
+    struct ring_listing listing;
+    int64_t result = folder_list(store, path, &listing);
+    enum status status = STATUS_OK;
+    if (result < 0 && result != -ENOENT) {
+        status = result == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
+    } else if (result >= 0) {
+        status = folder_check_metadata(partition);
+    }
+    const char *name = listing.names;
+    for (int64_t i = 0; status == STATUS_OK && i < result; i++) {
+        if (!folder_take_name(folder, partition, name)) {
+            status = STATUS_NO_MEMORY;
+        }
+        name += strlen(name) + 1;
+    }
+    if (listing.names != NULL) {
+        heap_release(store->heap, listing.names, listing.size_max);
+    }
+    if (folder->base_count > 0) {
+        qsort(folder->bases, folder->base_count, sizeof(folder->bases[0]), order_offsets);
+    }
+    if (folder->snapshot_count > 0) {
+        qsort(folder->snapshots, folder->snapshot_count, sizeof(folder->snapshots[0]),
+              order_offsets);
+    }
+    return status;
+}
+
+void folder_close(struct folder *folder)
+{
+    struct heap *heap = folder->store->heap;
+    heap_release(heap, folder->bases, folder->base_room * sizeof(folder->bases[0]));
+    heap_release(heap, folder->snapshots, folder->snapshot_room * sizeof(folder->snapshots[0]));
+}
+
+bool folder_load_epochs(struct partition *partition)
+{
+    struct store *store = partition->store;
+    char path[STORE_PATH_SIZE];
+    uint8_t text[8192];
+    size_t size = 0;
+    store_path(store, path, partition->name, "leader-epoch-checkpoint", NULL);
+    if (folder_read(store, path, 0, text, sizeof(text), &size) < 0) {
+        return false;
+    }
+    return epochs_decode(&partition->epochs, bytes_of(text, size)) == STATUS_OK &&
+           partition->epochs.count > 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What lies in the folder of a partition, read blocking at open. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wire/status.h"
+
+struct partition;
+struct store;
+
+struct folder {
+    struct store *store;
+    int64_t *bases; /* of .log files, sorted */
+    uint32_t base_count;
+    uint32_t base_room;
+    int64_t *snapshots; /* offsets of .snapshot files, sorted */
+    uint32_t snapshot_count;
+    uint32_t snapshot_room;
+};
+
+/*
+ * Lists the folder, unlinks what was left half done (.deleted, .tmp, weir.next) and compares
+ * partition.metadata. No folder: STATUS_OK and no bases. folder_close() in every case.
+ */
+enum status folder_open(struct folder *folder, struct partition *partition);
+void folder_close(struct folder *folder);
+/* leader-epoch-checkpoint into partition->epochs; false when it is missing or damaged. */
+bool folder_load_epochs(struct partition *partition);
+
+/* The first size_max bytes of a file: 0 or -errno. With OPEN_DIRECT size_max must be whole pages.
+ */
+int64_t folder_read(struct store *store, const char *path, uint32_t flags, uint8_t *data,
+                    size_t size_max, size_t *size);
+/* Bytes or -errno. */
+int64_t folder_file_size(struct store *store, const char *path);

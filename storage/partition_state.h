@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of struct partition: for the files of this folder alone. */
+#pragma once
+
+#include "storage/epochs.h"
+#include "storage/partition.h"
+#include "storage/producers.h"
+#include "storage/segment.h"
+#include "storage/store_state.h"
+#include "storage/writer.h"
+
+#define PARTITION_MAGIC UINT64_C(0x7765697270617274)
+/* A second failed write within this time ends in FAILED. */
+#define PARTITION_FAILURE_NS UINT64_C(60000000000)
+
+struct partition {
+    uint64_t magic;
+    struct store *store;
+    struct list_node node; /* store->partitions */
+    char *name;            /* "<topic>-<index>" */
+    size_t name_size;      /* with the NUL */
+    int32_t index;
+    struct uuid topic_id;
+    int32_t leader_epoch;
+    struct partition_config config;
+    enum partition_state state;
+
+    bool folder;   /* exists, with its first files, synced */
+    bool creating; /* a job makes `next` (and the folder) */
+    bool naming;   /* a job gives a rolled-in segment its name */
+    bool spacing;  /* a job allocates */
+    bool tending;  /* the upkeep job runs (seal, tail, snapshot, epochs) */
+    bool broken;   /* a write failed; nothing is accepted until the reload */
+    bool removing;
+    bool closing;
+    bool epochs_changed; /* the checkpoint on disk is older */
+    bool tail_wanted;
+    bool next_wanted;   /* an append waits for the next segment */
+    bool roll_due;      /* the next append begins a new segment, whatever the size */
+    bool loading_tail;  /* waits for the partial block to come back */
+    uint64_t failed_ns; /* time of the last failed write, 0 never */
+
+    struct segment **segments; /* by base offset; the last one is active */
+    int32_t segment_count;
+    int32_t segment_room;
+    struct segment *next;    /* made ahead, not yet in the list */
+    struct segment *writing; /* first one with durable < size, or the active one; NULL when none */
+    int64_t log_start_offset;
+    int64_t high_watermark;
+    int64_t end_offset;
+    int64_t snapshot_offset;   /* of the newest snapshot on disk; -1 none */
+    int64_t snapshot_previous; /* the one before it; -1 none */
+    int64_t snapshot_position; /* log position where the next one is measured from */
+    struct {
+        uint8_t *memory; /* producers as of `offset`, encoded; a run, NULL none */
+        size_t size;
+        size_t run_size;
+        int64_t offset; /* written when the high watermark is there */
+    } capture;
+    uint64_t cut_size;
+    bool epoch_bump_due;
+
+    struct epochs epochs;
+    struct producers *producers;
+
+    struct list waiting;    /* appends not placed; the first may be partly copied */
+    size_t copied;          /* bytes of the first one already in the slab */
+    struct list pending;    /* placed, not durable; offset order */
+    struct list duplicates; /* by wait_offset */
+    bool placed;            /* the first one has its offset; it cannot be refused any more */
+    bool pumping;
+    struct list watches;
+    struct list reads; /* under way */
+
+    struct write *write;   /* in flight: at most one (S1) */
+    bool frozen;           /* the write uses the tail block itself: nothing is appended to it */
+    uint32_t small_writes; /* since the last zeros ahead */
+    uint32_t job_count;
+    struct list_node dirty_node;
+    struct list_node quiet_node;
+    struct list_node starved_node;
+    struct list_node rest_node;
+    struct list_node tail_node;
+    struct list_node refused_node;
+    struct list_node broken_node;
+    uint64_t idle_since_ns;
+    uint64_t uncovered_since_ns;
+    struct block_waiter tail_waiter; /* for loading_tail */
+    struct block *tail_block;        /* pinned while loading_tail */
+};
+
+static inline struct segment *partition_active(const struct partition *partition)
+{
+    return partition->segment_count == 0 ? NULL : partition->segments[partition->segment_count - 1];
+}
+
+/* Index of the segment that holds `offset`; -1 below the first. */
+int32_t partition_segment_of(const struct partition *partition, int64_t offset);
+int64_t partition_last_stable(const struct partition *partition);
+/* High watermark or last stable offset. */
+int64_t partition_limit(const struct partition *partition, enum partition_isolation isolation);
+[[nodiscard]] struct producers *partition_new_producers(const struct partition *partition);
+/* Room for one more segment in the list. */
+[[nodiscard]] bool partition_add_segment(struct partition *partition, struct segment *segment);
+/* Places what waits, as far as it goes. Called whenever something that appends wait for came. */
+void partition_pump(struct partition *partition);
+/* A new segment without an append: the active one is past its retention. */
+void partition_roll_idle(struct partition *partition);
+/* Answers every waiting append with an error; pending ones too when `pending`. */
+void partition_refuse(struct partition *partition, enum status status, bool pending);
+void partition_fire_watches(struct partition *partition, bool all);
+/* A write failed: P5. The reload follows from upkeep. */
+void partition_break(struct partition *partition, int64_t error, const char *what);
+/* Takes the marker out of a control batch; false when it is not one of a transaction. */
+bool partition_decode_marker(const uint8_t *batch, size_t size, struct producers_marker *marker);
+/* Blocking: runs the ring until nothing of the partition is in flight. */
+void partition_drain(struct partition *partition);
+/* Lets go of segments, slab, producers: volatile state only. */
+void partition_unload(struct partition *partition);
+/* Wakes reads and lookups that wait for rows; those that wait for blocks end by themselves. */
+void partition_cancel_reads(struct partition *partition);
+/* Unloads and frees it; nothing may be in flight. */
+void partition_dispose(struct partition *partition);

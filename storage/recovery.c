@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/recovery.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/check.h"
+#include "storage/folder.h"
+#include "storage/partition_state.h"
+#include "storage/recovery_producers.h"
+#include "storage/scan.h"
+#include "storage/tail.h"
+#include "storage/tend.h"
+
+/* What recovery knows of one segment before it looks at its log. */
+struct recovery {
+    struct partition *partition;
+    struct segment *segment;
+    bool last;
+    int64_t next_base; /* INT64_MAX when last */
+    int64_t offset_until;
+    bool has_tail;
+    struct tail_header tail;
+    int64_t file_size;
+};
+
+static bool recovery_read_tail(struct recovery *recovery)
+{
+    struct partition *partition = recovery->partition;
+    struct store *store = partition->store;
+    size_t run_size = (size_t)BLOCK_SIZE;
+    uint8_t *run = cache_acquire_run(store, run_size);
+    if (run == NULL) {
+        return false;
+    }
+    char path[STORE_PATH_SIZE];
+    store_path_offset(store, path, partition->name, recovery->segment->base_offset, ".tail");
+    size_t size = 0;
+    struct tail_identity identity = tail_identity_of(recovery->segment);
+    bool found = folder_read(store, path, store_direct(store), run, run_size, &size) == 0 &&
+                 size >= TAIL_HEADER_PAGES * TAIL_PAGE_SIZE &&
+                 tail_decode_slots(run, &identity, &recovery->tail);
+    cache_release_run(store, run, run_size);
+    return found;
+}
+
+/* Facts of the header into the segment. */
+static void recovery_take_header(struct recovery *recovery)
+{
+    struct segment *segment = recovery->segment;
+    const struct tail_header *tail = &recovery->tail;
+    segment->tail_sequence = tail->sequence;
+    segment->tail_position = tail->position;
+    segment->size = segment->durable = segment->visible = tail->position;
+    segment->end_offset = tail->offset;
+    segment->timestamp_first = tail->timestamp_first;
+    segment->timestamp_max = tail->timestamp_max;
+    segment->created_ms = tail->created_ms;
+    segment->rebuilt = (tail->flags & TAIL_REBUILT) != 0;
+    segment->aborted = (tail->flags & TAIL_ABORTED) != 0;
+    if ((tail->flags & TAIL_NO_PRODUCERS) != 0) {
+        segment->producers_none_offset = tail->offset;
+    }
+    if (tail->log_start_offset > recovery->partition->log_start_offset) {
+        recovery->partition->log_start_offset = tail->log_start_offset;
+    }
+}
+
+/* Falls back to the last batch start that the rows below `limit` name: T2, or a shorter file. */
+static void recovery_fall_back(struct segment *segment, int64_t limit)
+{
+    int64_t position = 0;
+    int64_t offset = segment->base_offset;
+    for (uint32_t i = segment->row_count; i > 0; i--) {
+        const struct block_row *row = &segment->rows[i - 1];
+        if (row->position != ROW_NONE && row->position < limit) {
+            position = row->position;
+            offset = row->base_offset;
+            break;
+        }
+    }
+    segment_cut_rows(segment, position);
+    segment->timestamp_max = -1;
+    if (position > 0) {
+        /* The last whole row below the cut names the largest timestamp before it. */
+        uint32_t number = (uint32_t)(position / BLOCK_SIZE);
+        segment->timestamp_max = number > 0 ? segment->rows[number - 1].timestamp_max : -1;
+    }
+    segment->size = segment->durable = segment->visible = position;
+    segment->end_offset = offset;
+    segment->tail_rows = (uint32_t)(position / BLOCK_SIZE);
+}
+
+/* Rows of a segment that has a tail; D may get older. */
+static enum status recovery_load_rows(struct recovery *recovery)
+{
+    struct segment *segment = recovery->segment;
+    int64_t result = job_wait(tail_read_job(segment));
+    if (result == -ENOMEM || !segment_reserve_rows(segment, 1)) {
+        return STATUS_NO_MEMORY;
+    }
+    if (result < 0) {
+        recovery_fall_back(segment, segment->size);
+        recovery->has_tail = segment->size > 0;
+    } else if (recovery->file_size < segment->size) {
+        recovery->partition->epoch_bump_due = true;
+        diag_line(recovery->partition->store->diag, DIAG_ERROR, "storage/recovery",
+                  "log is shorter than it was: records that were durable are gone",
+                  "partition=%s base_offset=%lld size=%lld expected=%lld",
+                  recovery->partition->name, (long long)segment->base_offset,
+                  (long long)recovery->file_size, (long long)segment->size);
+        recovery_fall_back(segment, recovery->file_size);
+    }
+    segment->rows_loaded = true;
+    return STATUS_OK;
+}
+
+/* Puts [position, until) of the log aside before it is cut. */
+static void recovery_keep_rest(struct scan *scan, struct partition *partition, int64_t position,
+                               int64_t until)
+{
+    struct store *store = partition->store;
+    char suffix[40];
+    char path[STORE_PATH_SIZE];
+    snprintf(suffix, sizeof(suffix), ".cut-%lld", (long long)position);
+    store_path_offset(store, path, partition->name, scan->segment->base_offset, suffix);
+    struct op op = {
+        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE};
+    int64_t file = ring_call(store->ring, &op);
+    int64_t at = position;
+    int64_t result = file;
+    while (result >= 0 && at < until) {
+        int64_t part = BLOCK_SIZE - at % BLOCK_SIZE;
+        part = part < until - at ? part : until - at;
+        const uint8_t *data = scan_bytes(scan, at, part);
+        if (data == NULL) {
+            break;
+        }
+        struct iovec slice = {(void *)(uintptr_t)data, (size_t)part};
+        op = (struct op){.kind = OP_WRITE,
+                         .flags = OP_DSYNC,
+                         .file = (int32_t)file,
+                         .vector = &slice,
+                         .vector_count = 1,
+                         .position = (uint64_t)(at - position)};
+        result = ring_call(store->ring, &op);
+        at += part;
+    }
+    if (file >= 0) {
+        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+        (void)ring_call(store->ring, &op);
+    }
+    partition->cut_size += (uint64_t)(until - position);
+    diag_line(store->diag, DIAG_WARN, "storage/recovery",
+              "bytes behind the last good batch are cut; a copy is kept",
+              "partition=%s offset=%lld position=%lld size=%lld kept=%lld", partition->name,
+              (long long)scan->segment->end_offset, (long long)position,
+              (long long)(until - position), (long long)(at - position));
+}
+
+static int64_t recovery_rest_end(struct scan *scan, int64_t position)
+{
+    int64_t until = position;
+    while (until - position < RECOVERY_CUT_SIZE_MAX) {
+        int64_t nonzero = scan_nonzero(scan, until, RECOVERY_GAP);
+        if (nonzero < 0) {
+            break;
+        }
+        until = (nonzero / (int64_t)PAGE_SIZE + 1) * (int64_t)PAGE_SIZE;
+        until = until < scan->file_size ? until : scan->file_size;
+    }
+    return until;
+}
+
+/* R2 to R4 for the file that stays open for appends, or was not sealed yet. */
+static int64_t recovery_settle(struct scan *scan, struct partition *partition, bool cut)
+{
+    struct store *store = partition->store;
+    struct segment *segment = scan->segment;
+    int64_t position = segment->size;
+    int64_t result = 0;
+    if (cut && scan->file_size > position) {
+        int64_t until = recovery_rest_end(scan, position);
+        if (until > position) {
+            recovery_keep_rest(scan, partition, position, until);
+        }
+        struct op op = {.kind = OP_TRUNCATE, .file = scan->file, .size = (uint64_t)position};
+        result = ring_call(store->ring, &op);
+        scan->file_size = position;
+    }
+    if (result >= 0) {
+        struct op op = {.kind = OP_SYNC, .file = scan->file};
+        result = ring_call(store->ring, &op);
+    }
+    return result;
+}
+
+/* The walk from D (or 0). */
+static enum status recovery_walk(struct recovery *recovery)
+{
+    struct partition *partition = recovery->partition;
+    struct segment *segment = recovery->segment;
+    struct scan scan;
+    if (scan_open(&scan, segment) < 0) {
+        return STATUS_KAFKA_STORAGE_ERROR;
+    }
+    scan.sum_from = (uint32_t)(segment->size / BLOCK_SIZE);
+    struct scan_walk walk = {
+        .position = segment->size,
+        .offset = segment->end_offset,
+        .offset_until = recovery->offset_until < recovery->next_base ? recovery->offset_until
+                                                                     : recovery->next_base,
+        .epoch = -1,
+        .dense = recovery->has_tail,
+        .epochs = &partition->epochs,
+    };
+    scan_batches(&scan, &walk);
+    if (scan.error == 0) {
+        scan_finish(&scan, walk.position);
+        segment->end_offset = walk.offset;
+    }
+    int64_t result = scan.error;
+    if (result == 0) {
+        bool cut = recovery->last || walk.offset >= recovery->next_base;
+        result = recovery_settle(&scan, partition, cut);
+        segment->damaged = !cut && scan_nonzero(&scan, walk.position, RECOVERY_GAP) >= 0;
+    }
+    segment->allocated = scan.file_size;
+    segment->written_until = scan.file_size;
+    scan_close(&scan);
+    return result < 0 ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK;
+}
+
+static int64_t recovery_file_size(struct segment *segment)
+{
+    struct store *store = segment->store;
+    char path[STORE_PATH_SIZE];
+    store_path_offset(store, path, segment->partition->name, segment->base_offset, ".log");
+    return folder_file_size(store, path);
+}
+
+static enum status recovery_probe(struct recovery *recovery)
+{
+    struct segment *segment = recovery->segment;
+    segment->named = true;
+    segment->created_ms = ring_wall_ms(segment->store->ring);
+    recovery->file_size = recovery_file_size(segment);
+    if (recovery->file_size < 0) {
+        return STATUS_KAFKA_STORAGE_ERROR;
+    }
+    recovery->has_tail = recovery_read_tail(recovery);
+    return STATUS_OK;
+}
+
+static bool recovery_is_sealed(const struct recovery *recovery)
+{
+    return recovery->has_tail && (recovery->tail.flags & TAIL_SEALED) != 0 &&
+           recovery->file_size >= recovery->tail.log_size &&
+           recovery->tail.offset <= recovery->offset_until;
+}
+
+/* One segment, whatever state it is in. */
+static enum status recovery_segment(struct recovery *recovery)
+{
+    struct segment *segment = recovery->segment;
+    if (!recovery->has_tail) {
+        segment->rebuilt = recovery->file_size > 0;
+        segment->rows_loaded = true;
+        return recovery_walk(recovery);
+    }
+    recovery_take_header(recovery);
+    const struct tail_header *tail = &recovery->tail;
+    if (!recovery->last && recovery_is_sealed(recovery)) {
+        segment->allocated = recovery->file_size;
+        segment->finished = recovery->file_size == tail->log_size;
+        return STATUS_OK;
+    }
+    enum status status = recovery_load_rows(recovery);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    bool clean = (tail->flags & TAIL_CLEAN) != 0 && recovery->file_size == tail->log_size &&
+                 segment->size == tail->log_size && recovery->offset_until == INT64_MAX;
+    if (clean && recovery->last) {
+        segment->allocated = segment->written_until = recovery->file_size;
+        return STATUS_OK;
+    }
+    if (tail->offset > recovery->offset_until) {
+        recovery_fall_back(segment, 0); /* a reload never ends below D; be safe and walk all */
+    }
+    return recovery_walk(recovery);
+}
+
+/* Empty files that were made ahead, and whatever else cannot follow the log. */
+static void recovery_drop_file(struct partition *partition, int64_t base_offset)
+{
+    struct store *store = partition->store;
+    char path[STORE_PATH_SIZE];
+    char path_target[STORE_PATH_SIZE];
+    store_path_offset(store, path, partition->name, base_offset, ".log");
+    store_path_offset(store, path_target, partition->name, base_offset, ".cut-0");
+    struct op op = {.kind = OP_RENAME, .path = path, .path_target = path_target};
+    (void)ring_call(store->ring, &op);
+    store_path_offset(store, path, partition->name, base_offset, ".tail");
+    op = (struct op){.kind = OP_UNLINK, .path = path};
+    (void)ring_call(store->ring, &op);
+    diag_line(store->diag, DIAG_WARN, "storage/recovery",
+              "segment does not continue the log and is put aside", "partition=%s base_offset=%lld",
+              partition->name, (long long)base_offset);
+}
+
+/* Whether a file begins with a good batch at its base. */
+static bool recovery_begins(struct partition *partition, int64_t base_offset)
+{
+    struct segment *segment = segment_open(partition->store, partition, base_offset);
+    if (segment == NULL) {
+        return true;
+    }
+    struct scan scan;
+    bool begins = false;
+    if (scan_open(&scan, segment) == 0) {
+        struct scan_walk walk = {.offset = base_offset, .offset_until = INT64_MAX, .epoch = -1};
+        const uint8_t *data = scan_bytes(&scan, 0, BATCH_HEADER_SIZE);
+        if (data != NULL) {
+            struct batch_header header;
+            batch_header_decode(&header, data);
+            walk.offset_until =
+                segment_header_is_sane(&header) ? batch_last_offset(&header) + 1 : base_offset;
+            scan_batches(&scan, &walk);
+        }
+        begins = walk.position > 0 || scan.error != 0;
+        scan_close(&scan);
+    }
+    segment_drop(segment);
+    return begins;
+}
+
+static enum status recovery_load_segments(struct partition *partition, struct folder *folder,
+                                          int64_t offset_until)
+{
+    int64_t log_position = 0;
+    for (uint32_t i = 0; i < folder->base_count; i++) {
+        int64_t base = folder->bases[i];
+        struct segment *segment = segment_open(partition->store, partition, base);
+        if (segment == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        struct recovery recovery = {
+            .partition = partition,
+            .segment = segment,
+            .last = i + 1 == folder->base_count,
+            .next_base = i + 1 == folder->base_count ? INT64_MAX : folder->bases[i + 1],
+            .offset_until = offset_until,
+        };
+        enum status status = recovery_probe(&recovery);
+        bool follows =
+            recovery.last ||
+            (recovery.next_base < offset_until &&
+             (recovery_is_sealed(&recovery) || recovery_begins(partition, recovery.next_base)));
+        if (!follows) {
+            /* Nothing behind this one was ever durable. */
+            for (uint32_t k = i + 1; k < folder->base_count; k++) {
+                recovery_drop_file(partition, folder->bases[k]);
+            }
+            folder->base_count = i + 1;
+            recovery.last = true;
+            recovery.next_base = INT64_MAX;
+        }
+        if (status == STATUS_OK) {
+            status = recovery_segment(&recovery);
+        }
+        if (status == STATUS_OK && !partition_add_segment(partition, segment)) {
+            status = STATUS_NO_MEMORY;
+        }
+        if (status != STATUS_OK) {
+            segment_drop(segment);
+            return status;
+        }
+        segment->log_position = log_position;
+        log_position += segment->size;
+        if (!recovery.last) {
+            segment->sealed = true;
+            segment->end_offset = recovery.next_base;
+        }
+    }
+    return STATUS_OK;
+}
+
+static void recovery_place(struct partition *partition)
+{
+    struct segment *active = partition_active(partition);
+    partition->folder = true;
+    partition->writing = active;
+    partition->end_offset = partition->high_watermark = active->end_offset;
+    int64_t base = partition->segments[0]->base_offset;
+    if (partition->log_start_offset < base) {
+        partition->log_start_offset = base;
+    }
+    if (partition->log_start_offset > partition->end_offset) {
+        partition->log_start_offset = partition->end_offset;
+    }
+    epochs_cut_end(&partition->epochs, partition->end_offset);
+    epochs_cut_start(&partition->epochs, partition->log_start_offset);
+    if (!active->rows_loaded) {
+        check(active->size == 0);
+        active->rows_loaded = true;
+    }
+    active->allocate_step = SPACE_STEP_MIN / 2; /* the next step is the first one again */
+}
+
+enum status recovery_load(struct partition *partition, int64_t offset_until)
+{
+    struct folder folder;
+    enum status status = folder_open(&folder, partition);
+    if (status != STATUS_OK || folder.base_count == 0) {
+        folder_close(&folder);
+        return status;
+    }
+    bool known = folder_load_epochs(partition);
+    status = recovery_load_segments(partition, &folder, offset_until);
+    if (status == STATUS_OK) {
+        recovery_place(partition);
+        if (!known && partition->epochs.count == 0) {
+            (void)epochs_begin(&partition->epochs, partition->leader_epoch,
+                               partition->log_start_offset);
+        }
+        partition->epochs_changed = !known;
+        status = recovery_load_producers(partition, &folder);
+    }
+    folder_close(&folder);
+    return status;
+}
+
+enum status recovery_rebuild(struct segment *segment)
+{
+    struct scan scan;
+    if (scan_open(&scan, segment) < 0) {
+        return STATUS_KAFKA_STORAGE_ERROR;
+    }
+    int64_t size = segment->size;
+    int64_t end_offset = segment->end_offset;
+    segment_unload_rows(segment);
+    scan.sum_from = 0;
+    scan.file_size = scan.file_size < size ? scan.file_size : size;
+    struct scan_walk walk = {
+        .offset = segment->base_offset, .offset_until = end_offset, .epoch = -1};
+    scan_batches(&scan, &walk);
+    bool reserved = segment_reserve_rows(segment, size);
+    if (scan.error == 0 && reserved) {
+        /* What lies behind a bad batch stays: its blocks have no starts and are not served. */
+        scan_finish(&scan, walk.position);
+        segment->damaged = walk.position < size;
+    }
+    int64_t error = scan.error;
+    segment->size = segment->durable = segment->visible = size;
+    segment->row_count = reserved ? (uint32_t)((size + BLOCK_SIZE - 1) / BLOCK_SIZE) : 0;
+    for (uint32_t i = (uint32_t)((walk.position + BLOCK_SIZE - 1) / BLOCK_SIZE);
+         i < segment->row_count; i++) {
+        segment->rows[i] =
+            (struct block_row){.position = ROW_NONE, .timestamp_max = segment->timestamp_max};
+    }
+    segment->end_offset = end_offset;
+    segment->rebuilt = true;
+    segment->tail_rows = 0;
+    scan_close(&scan);
+    if (error != 0 || !reserved) {
+        segment_unload_rows(segment);
+        return STATUS_KAFKA_STORAGE_ERROR;
+    }
+    segment->rows_loaded = true;
+    segment->finished = false; /* a new tail file follows */
+    return STATUS_OK;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a folder to a log, blocking. One position decides, D of the tail file:
+ *
+ *   R1  Below D nothing is cut, whatever it looks like: a bad block there is rot, seen by its sum.
+ *   R2  From D on batches are walked; the first bad one ends the log, whatever lies behind it. Its
+ *       bytes are kept aside as `<base>.cut-<position>` (at most 64 MiB) and one line names them.
+ *   R3  What the walk accepted is synced before the high watermark covers it.
+ *   R4  Behind the end the file is cut, so that no stale bytes remain.
+ *   R5  Run twice it finds the same.
+ *
+ *   sealed tail file         nothing of the log is read
+ *   clean tail file          nothing of the log is read, producers come from the snapshot
+ *   tail file                walk from D
+ *   none, or damaged         walk from 0, offsets may have gaps: a log of Kafka, maybe compacted
+ *
+ * A segment whose log stops short of the next one's base: when the next one begins with a good
+ * batch, it was written after all of this one was durable (storage/commit), so the hole is rot and
+ * is kept; else the next ones were only made ahead and are empty: they go.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "wire/status.h"
+
+struct partition;
+struct segment;
+
+#define RECOVERY_CUT_SIZE_MAX (INT64_C(64) << 20)
+/* A write in flight at a power cut covers 4 MiB at most: so many zeros end the search for rests. */
+#define RECOVERY_GAP (INT64_C(4) << 20)
+
+/* Fills an empty partition. Offsets at and behind `offset_until` are cut away (INT64_MAX: none). */
+enum status recovery_load(struct partition *partition, int64_t offset_until);
+/* Rows of a sealed segment by a scan of its log. */
+enum status recovery_rebuild(struct segment *segment);

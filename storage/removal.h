@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Things that go: segments past retention and whole partitions. Names change first (one rename,
+ * synced where a name may come back), the bytes go in the background.
+ *
+ *   segment    out of the list at once; files renamed to `.deleted`; unlinked after
+ *              file_delete_delay_ms, or by the next open
+ *   partition  folder renamed to `<name>.<32 hex>-delete`, data folder synced, answered; then its
+ *              files are unlinked and the folder removed
+ */
+#pragma once
+
+#include <stdint.h>
+
+struct partition;
+struct store;
+
+/* Lets the `count` oldest segments go. */
+void removal_segments(struct partition *partition, int32_t count);
+/* Unlinks what is due; all of it, without waiting for a time, when now_ns is UINT64_MAX. */
+void removal_due(struct store *store, uint64_t now_ns);

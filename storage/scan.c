@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/scan.h"
+
+#include <errno.h>
+
+#include "base/check.h"
+#include "storage/partition_state.h"
+#include "wire/crc32c.h"
+
+#define BATCH_CRC_FROM 21 /* the CRC covers attributes to the end */
+
+int64_t scan_open(struct scan *scan, struct segment *segment)
+{
+    struct store *store = segment->store;
+    *scan = (struct scan){.store = store, .segment = segment, .file = -1, .sum_from = UINT32_MAX};
+    scan->run = cache_acquire_run(store, (size_t)SCAN_RUN_SIZE);
+    if (scan->run == NULL) {
+        return -ENOMEM;
+    }
+    char path[STORE_PATH_SIZE];
+    store_path_offset(store, path, segment->partition->name, segment->base_offset, ".log");
+    struct op op = {
+        .kind = OP_OPEN, .path = path, .flags = OPEN_READ | OPEN_WRITE | store_direct(store)};
+    int64_t file = ring_call(store->ring, &op);
+    if (file < 0) {
+        scan_close(scan);
+        return file;
+    }
+    scan->file = (int32_t)file;
+    op = (struct op){.kind = OP_STAT, .file = scan->file};
+    scan->file_size = ring_call(store->ring, &op);
+    if (scan->file_size < 0) {
+        int64_t error = scan->file_size;
+        scan_close(scan);
+        return error;
+    }
+    return 0;
+}
+
+void scan_close(struct scan *scan)
+{
+    if (scan->file >= 0) {
+        struct op op = {.kind = OP_CLOSE, .file = scan->file};
+        (void)ring_call(scan->store->ring, &op);
+        scan->file = -1;
+    }
+    if (scan->run != NULL) {
+        cache_release_run(scan->store, scan->run, (size_t)SCAN_RUN_SIZE);
+        scan->run = NULL;
+    }
+}
+
+static void scan_sum_blocks(struct scan *scan)
+{
+    struct segment *segment = scan->segment;
+    if (scan->sum_from == UINT32_MAX) {
+        return;
+    }
+    if (!segment_reserve_rows(segment, scan->end)) {
+        scan->error = -ENOMEM;
+        return;
+    }
+    for (int64_t at = scan->start; at + BLOCK_SIZE <= scan->end; at += BLOCK_SIZE) {
+        uint32_t number = (uint32_t)(at / BLOCK_SIZE);
+        if (number >= scan->sum_from) {
+            struct block_row *row = &segment->rows[number];
+            row->sum =
+                segment_sum(segment, number, scan->run + (at - scan->start), (size_t)BLOCK_SIZE);
+            row->flags |= ROW_SUMMED;
+        }
+    }
+}
+
+static void scan_fill(struct scan *scan, int64_t position)
+{
+    struct iovec slice = {scan->run, (size_t)SCAN_RUN_SIZE};
+    scan->start = position / BLOCK_SIZE * BLOCK_SIZE;
+    scan->end = scan->start;
+    struct op op = {.kind = OP_READ,
+                    .file = scan->file,
+                    .vector = &slice,
+                    .vector_count = 1,
+                    .position = (uint64_t)scan->start};
+    int64_t result = ring_call(scan->store->ring, &op);
+    if (result < 0) {
+        scan->error = result;
+        return;
+    }
+    scan->end = scan->start + result;
+    scan_sum_blocks(scan);
+}
+
+const uint8_t *scan_bytes(struct scan *scan, int64_t position, int64_t size)
+{
+    check(size <= SCAN_RUN_SIZE - BLOCK_SIZE && position >= 0);
+    if (scan->error != 0 || position + size > scan->file_size) {
+        return NULL;
+    }
+    if (position < scan->start || position + size > scan->end) {
+        scan_fill(scan, position);
+        if (scan->error != 0 || position + size > scan->end) {
+            return NULL;
+        }
+    }
+    return scan->run + (position - scan->start);
+}
+
+bool scan_crc(struct scan *scan, int64_t position, int64_t size, uint32_t *crc)
+{
+    int64_t at = position + BATCH_CRC_FROM;
+    int64_t end = position + size;
+    *crc = 0;
+    while (at < end) {
+        int64_t part = SCAN_RUN_SIZE - BLOCK_SIZE;
+        /* What the run holds already is taken first, so that nothing is read twice. */
+        if (at >= scan->start && at < scan->end && scan->end - at < part) {
+            part = scan->end - at;
+        }
+        part = part < end - at ? part : end - at;
+        const uint8_t *data = scan_bytes(scan, at, part);
+        if (data == NULL) {
+            return false;
+        }
+        *crc = crc32c(*crc, data, (size_t)part);
+        at += part;
+    }
+    return true;
+}
+
+int64_t scan_nonzero(struct scan *scan, int64_t position, int64_t gap)
+{
+    int64_t until = position + gap < scan->file_size ? position + gap : scan->file_size;
+    while (position < until) {
+        int64_t part = BLOCK_SIZE - position % BLOCK_SIZE;
+        part = part < until - position ? part : until - position;
+        const uint8_t *data = scan_bytes(scan, position, part);
+        if (data == NULL) {
+            return -1;
+        }
+        for (int64_t i = 0; i < part; i++) {
+            if (data[i] != 0) {
+                return position + i;
+            }
+        }
+        position += part;
+    }
+    return -1;
+}
+
+static bool scan_is_good(struct scan *scan, const struct scan_walk *walk,
+                         const struct batch_header *header, int64_t size)
+{
+    if (!segment_header_is_sane(header) || walk->position + size > scan->file_size ||
+        walk->position + size > SEGMENT_SIZE_LIMIT || header->base_offset < walk->offset ||
+        (walk->dense && header->base_offset != walk->offset) ||
+        header->leader_epoch < walk->epoch) {
+        return false;
+    }
+    uint32_t crc;
+    return scan_crc(scan, walk->position, size, &crc) && crc == header->crc;
+}
+
+void scan_batches(struct scan *scan, struct scan_walk *walk)
+{
+    struct segment *segment = scan->segment;
+    while (walk->offset < walk->offset_until) {
+        const uint8_t *data = scan_bytes(scan, walk->position, BATCH_HEADER_SIZE);
+        if (data == NULL) {
+            return;
+        }
+        struct batch_header header;
+        batch_header_decode(&header, data);
+        int64_t size = batch_size_of(data);
+        if (!scan_is_good(scan, walk, &header, size) ||
+            batch_last_offset(&header) >= walk->offset_until) {
+            return;
+        }
+        if (!segment_reserve_rows(segment, walk->position + size)) {
+            scan->error = -ENOMEM;
+            return;
+        }
+        if ((header.attributes & BATCH_CONTROL) != 0) {
+            struct producers_marker marker;
+            const uint8_t *batch =
+                size <= SCAN_RUN_SIZE - BLOCK_SIZE ? scan_bytes(scan, walk->position, size) : NULL;
+            if (batch != NULL && partition_decode_marker(batch, (size_t)size, &marker) &&
+                !marker.is_commit) {
+                segment->aborted = true;
+            }
+        }
+        segment_note_batch(segment, walk->position, &header, size);
+        if (walk->epochs != NULL && header.leader_epoch >= 0) {
+            (void)epochs_begin(walk->epochs, header.leader_epoch, header.base_offset);
+        }
+        walk->epoch = header.leader_epoch;
+        walk->position += size;
+        walk->offset = batch_last_offset(&header) + 1;
+    }
+}
+
+void scan_finish(struct scan *scan, int64_t position)
+{
+    struct segment *segment = scan->segment;
+    if (!segment_reserve_rows(segment, position)) {
+        scan->error = -ENOMEM;
+        return;
+    }
+    segment_cut_rows(segment, position);
+    segment->size = segment->durable = segment->visible = position;
+    int64_t partial = position % BLOCK_SIZE;
+    if (partial != 0) {
+        uint32_t number = (uint32_t)(position / BLOCK_SIZE);
+        scan->sum_from = UINT32_MAX;
+        const uint8_t *data = scan_bytes(scan, position - partial, partial);
+        if (data != NULL) {
+            segment->rows[number].sum = segment_sum(segment, number, data, (size_t)partial);
+            segment->rows[number].flags |= ROW_SUMMED;
+        }
+    }
+}

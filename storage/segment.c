@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/segment.h"
+
+#include <errno.h>
+
+#include "base/check.h"
+#include "storage/partition_state.h"
+#include "storage/store_state.h"
+#include "storage/tail.h"
+
+#define ROWS_ROOM_FIRST 64
+
+struct segment *segment_open(struct store *store, struct partition *partition, int64_t base_offset)
+{
+    struct segment *segment = heap_acquire(store->heap, sizeof(*segment));
+    if (segment == NULL) {
+        return NULL;
+    }
+    *segment = (struct segment){
+        .magic = SEGMENT_MAGIC,
+        .store = store,
+        .partition = partition,
+        .instance = store->instance_next++,
+        .holders = 1,
+        .base_offset = base_offset,
+        .end_offset = base_offset,
+        .timestamp_first = -1,
+        .timestamp_max = -1,
+        .hint_offset = -1,
+        .read_position = -1,
+        .producers_none_offset = -1,
+    };
+    file_init(&segment->file);
+    list_init(&segment->slab);
+    list_init(&segment->rows_waiters);
+    return segment;
+}
+
+void segment_hold(struct segment *segment)
+{
+    check_magic(segment, SEGMENT_MAGIC);
+    segment->holders += 1;
+}
+
+void segment_unload_rows(struct segment *segment)
+{
+    heap_release(segment->store->heap, segment->rows, segment->row_room * sizeof(segment->rows[0]));
+    segment->rows = NULL;
+    segment->row_count = segment->row_room = 0;
+    segment->rows_loaded = false;
+}
+
+void segment_drop(struct segment *segment)
+{
+    check_magic(segment, SEGMENT_MAGIC);
+    check(segment->holders > 0);
+    segment->holders -= 1;
+    if (segment->holders > 0) {
+        return;
+    }
+    struct store *store = segment->store;
+    check(list_is_empty(&segment->slab) && list_is_empty(&segment->file.waiters));
+    check(segment->file.users == 0);
+    file_condemn(store, segment);
+    if (list_is_linked(&segment->file.node)) {
+        list_remove(&segment->file.node);
+    }
+    segment_unload_rows(segment);
+    segment->magic = 0;
+    heap_release(store->heap, segment, sizeof(*segment));
+}
+
+uint64_t segment_seed(const struct segment *segment, uint32_t number)
+{
+    uint8_t key[32];
+    const struct partition *partition = segment->partition;
+    memcpy(key, partition->topic_id.bytes, 16);
+    put_be32(key + 16, (uint32_t)partition->index);
+    put_be64(key + 20, (uint64_t)segment->base_offset);
+    put_be32(key + 28, number);
+    return hash_bytes(bytes_of(key, sizeof(key)), 0);
+}
+
+uint64_t segment_sum(const struct segment *segment, uint32_t number, const uint8_t *data,
+                     size_t size)
+{
+    return hash_bytes(bytes_of(data, size), segment_seed(segment, number));
+}
+
+bool segment_reserve_rows(struct segment *segment, int64_t size)
+{
+    uint32_t needed = (uint32_t)((size + BLOCK_SIZE - 1) / BLOCK_SIZE);
+    if (needed <= segment->row_room) {
+        return true;
+    }
+    uint32_t room = segment->row_room == 0 ? ROWS_ROOM_FIRST : segment->row_room;
+    while (room < needed) {
+        room *= 2;
+    }
+    size_t unit = sizeof(segment->rows[0]);
+    struct heap *heap = segment->store->heap;
+    struct block_row *rows =
+        segment->rows == NULL
+            ? heap_acquire(heap, room * unit)
+            : heap_resize(heap, segment->rows, segment->row_room * unit, room * unit);
+    if (rows == NULL) {
+        return false;
+    }
+    segment->rows = rows;
+    segment->row_room = room;
+    return true;
+}
+
+void segment_note_batch(struct segment *segment, int64_t position,
+                        const struct batch_header *header, int64_t size)
+{
+    uint32_t first = (uint32_t)(position / BLOCK_SIZE);
+    uint32_t last = (uint32_t)((position + size - 1) / BLOCK_SIZE);
+    check(last < segment->row_room);
+    if (header->max_timestamp > segment->timestamp_max) {
+        segment->timestamp_max = header->max_timestamp;
+    }
+    if (position == 0) {
+        segment->timestamp_first = header->base_timestamp;
+    }
+    while (segment->row_count <= last) {
+        segment->rows[segment->row_count] = (struct block_row){
+            .position = ROW_NONE,
+            .flags = segment->rows[segment->row_count].flags & ROW_SUMMED,
+            .sum = segment->rows[segment->row_count].sum,
+        };
+        segment->row_count += 1;
+    }
+    for (uint32_t number = first; number <= last; number++) {
+        segment->rows[number].timestamp_max = segment->timestamp_max;
+    }
+    struct block_row *row = &segment->rows[first];
+    if (row->position == ROW_NONE) {
+        row->position = (uint32_t)position;
+        row->base_offset = header->base_offset;
+    }
+    segment->end_offset = batch_last_offset(header) + 1;
+}
+
+void segment_cut_rows(struct segment *segment, int64_t size)
+{
+    uint32_t count = (uint32_t)((size + BLOCK_SIZE - 1) / BLOCK_SIZE);
+    check(count <= segment->row_room);
+    for (uint32_t number = count; number < segment->row_room; number++) {
+        segment->rows[number] = (struct block_row){0};
+    }
+    if (segment->row_count > count) {
+        segment->row_count = count;
+    }
+    if (count > 0) {
+        struct block_row *row = &segment->rows[count - 1];
+        if (size % BLOCK_SIZE != 0) {
+            row->flags &= ~ROW_SUMMED;
+        }
+        if (row->position != ROW_NONE && row->position >= size) {
+            row->position = ROW_NONE;
+        }
+    }
+}
+
+void segment_wake_rows(struct segment *segment)
+{
+    struct list waiters;
+    list_init(&waiters);
+    list_splice_tail(&waiters, &segment->rows_waiters);
+    for (;;) {
+        struct list_node *node = list_pop_head(&waiters);
+        if (node == NULL) {
+            return;
+        }
+        struct block_waiter *waiter = LIST_ENTRY(node, struct block_waiter, node);
+        waiter->ready(waiter);
+    }
+}
+
+static void segment_rows_loaded(struct job *job, int64_t result)
+{
+    struct segment *segment = job->owner;
+    struct partition *partition = segment->partition;
+    segment->rows_loading = false;
+    segment->rows_fault = result;
+    if (result == -EBADMSG || result == -ENOENT) {
+        segment->rows_lost = true; /* upkeep scans the log; who waits goes on waiting */
+        if (partition != NULL && !list_is_linked(&partition->broken_node)) {
+            list_push_tail(&segment->store->broken, &partition->broken_node);
+            store_arm(segment->store, ring_now_ns(segment->store->ring));
+        }
+    } else {
+        segment_wake_rows(segment);
+    }
+    segment_drop(segment);
+}
+
+void segment_wait_rows(struct segment *segment, struct block_waiter *waiter)
+{
+    check(!segment->rows_loaded);
+    list_push_tail(&segment->rows_waiters, &waiter->node);
+    if (segment->rows_loading || segment->rows_lost) {
+        return;
+    }
+    struct job *job = segment->partition == NULL ? NULL : tail_read_job(segment);
+    if (job == NULL) {
+        segment->rows_fault = -ENOMEM;
+        segment_wake_rows(segment);
+        return;
+    }
+    segment->rows_loading = true;
+    segment->rows_fault = 0;
+    job->owner = segment;
+    job->ended = segment_rows_loaded;
+    segment_hold(segment);
+    job->run(job);
+}
+
+int32_t segment_row_of(const struct segment *segment, int64_t offset)
+{
+    /* Rows without a start are skipped towards the front: they take the start before them. */
+    int32_t low = 0;
+    int32_t high = (int32_t)segment->row_count;
+    int32_t found = -1;
+    while (low < high) {
+        int32_t middle = low + (high - low) / 2;
+        int32_t probe = middle;
+        while (probe >= low && segment->rows[probe].position == ROW_NONE) {
+            probe -= 1;
+        }
+        if (probe < low) {
+            low = middle + 1;
+        } else if (segment->rows[probe].base_offset <= offset) {
+            found = probe;
+            low = middle + 1;
+        } else {
+            high = probe;
+        }
+    }
+    return found;
+}
+
+bool segment_header_is_sane(const struct batch_header *header)
+{
+    return header->magic == BATCH_MAGIC &&
+           header->batch_length >= BATCH_HEADER_SIZE - BATCH_PREFIX_SIZE &&
+           header->base_offset >= 0 && header->last_offset_delta >= 0 && header->count >= 0 &&
+           header->last_offset_delta >= header->count - 1 &&
+           header->base_offset <= INT64_MAX - 1 - header->last_offset_delta &&
+           (header->attributes & BATCH_CODEC_MASK) <= 4;
+}
+
+/* Copies `size` bytes that may lie in two blocks. */
+static enum segment_verdict segment_gather(struct segment *segment, struct segment_cursor *cursor,
+                                           uint8_t *target, size_t size)
+{
+    int64_t position = cursor->position;
+    while (size > 0) {
+        uint32_t number = (uint32_t)(position / BLOCK_SIZE);
+        struct block *block = cache_find(segment->store, segment, number);
+        if (block == NULL || block->state == BLOCK_LOADING) {
+            cursor->number = number;
+            return SEGMENT_NEEDS;
+        }
+        size_t within = (size_t)(position % BLOCK_SIZE);
+        size_t part = (size_t)BLOCK_SIZE - within;
+        part = part > size ? size : part;
+        check(within + part <= block->size);
+        memcpy(target, block->memory + within, part);
+        target += part;
+        size -= part;
+        position += (int64_t)part;
+    }
+    return SEGMENT_FOUND;
+}
+
+enum segment_verdict segment_header_at(struct segment *segment, struct segment_cursor *cursor,
+                                       int64_t limit)
+{
+    if (cursor->position == limit) {
+        return SEGMENT_END;
+    }
+    if (cursor->position + BATCH_HEADER_SIZE > limit) {
+        return SEGMENT_CORRUPT;
+    }
+    uint8_t data[BATCH_HEADER_SIZE];
+    enum segment_verdict verdict = segment_gather(segment, cursor, data, sizeof(data));
+    if (verdict != SEGMENT_FOUND) {
+        return verdict;
+    }
+    batch_header_decode(&cursor->header, data);
+    if (!segment_header_is_sane(&cursor->header) ||
+        cursor->position + batch_size_of(data) > limit) {
+        return SEGMENT_CORRUPT;
+    }
+    return SEGMENT_FOUND;
+}
+
+enum segment_verdict segment_find(struct segment *segment, int64_t offset, int64_t limit,
+                                  struct segment_cursor *cursor)
+{
+    check(segment->rows_loaded);
+    int32_t index = segment_row_of(segment, offset);
+    cursor->position = index < 0 ? 0 : segment->rows[index].position;
+    if (segment->hint_offset >= 0 && segment->hint_offset <= offset &&
+        segment->hint_position > cursor->position && segment->hint_position <= limit) {
+        cursor->position = segment->hint_position;
+    }
+    for (;;) {
+        enum segment_verdict verdict = segment_header_at(segment, cursor, limit);
+        if (verdict != SEGMENT_FOUND) {
+            return verdict;
+        }
+        if (batch_last_offset(&cursor->header) >= offset) {
+            return SEGMENT_FOUND;
+        }
+        cursor->position += cursor->header.batch_length + BATCH_PREFIX_SIZE;
+    }
+}

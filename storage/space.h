@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Space for a log is taken before it is used: steps of 1 MiB doubling to 64 MiB, the next one asked
+ * for when less than half of the last is left, so that a write never changes a file's size and
+ * "no space" is known before an offset is given.
+ *
+ *   next segment: mkdir, partition.metadata, leader-epoch-checkpoint (first time only);
+ *                 `weir.next` is created, allocated, synced                  partition->next
+ *   roll:         next becomes active and takes appends at once;
+ *                 rename to `<base>.log`, `<base>.tail` created, folders synced   segment->named
+ *   only then its first write is submitted.
+ *
+ * Refused: state FULL, answered KAFKA_STORAGE_ERROR, tried again each second.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct partition;
+struct segment;
+
+/* Makes partition->next unless it is there or under way. */
+void space_prepare(struct partition *partition);
+/* Whether the active segment has room for `size` more bytes; asks for more when it is short. */
+bool space_check(struct partition *partition, int64_t size);
+/* Gives a segment that was just rolled in its name. */
+void space_name(struct partition *partition, struct segment *segment);
+/* Tries again what was refused. */
+void space_retry(struct partition *partition);

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store_upkeep(): lists in order of time first, each looked at only as far as something is due;
+ * then a bounded part of the round over all partitions (retention, producer expiry, rows that
+ * nobody used since the last round).
+ */
+#include "storage/upkeep.h"
+
+#include <errno.h>
+
+#include "base/check.h"
+#include "storage/commit.h"
+#include "storage/partition_state.h"
+#include "storage/recovery.h"
+#include "storage/removal.h"
+#include "storage/retention.h"
+#include "storage/space.h"
+#include "storage/tend.h"
+
+/* A look at one partition, measured with a dozen segments. */
+#define UPKEEP_PARTITION_NS 1000
+#define UPKEEP_SEGMENTS_MAX 4096
+
+/* P5: nothing of the volatile state is believed; the file is sealed at the high watermark. */
+static void upkeep_reload(struct partition *partition)
+{
+    struct store *store = partition->store;
+    partition_drain(partition);
+    uint64_t now_ns = ring_now_ns(store->ring);
+    bool again = partition->failed_ns != 0 && now_ns - partition->failed_ns < PARTITION_FAILURE_NS;
+    partition->failed_ns = now_ns;
+    int64_t high_watermark = partition->high_watermark;
+    int64_t log_start_offset = partition->log_start_offset;
+    partition_unload(partition);
+    partition->placed = partition->frozen = partition->tail_wanted = false;
+    partition->copied = 0;
+    partition->small_writes = 0;
+    partition->snapshot_offset = partition->snapshot_previous = -1;
+    partition->end_offset = partition->high_watermark = 0;
+    epochs_init(&partition->epochs);
+    partition->producers = partition_new_producers(partition);
+    enum status status = partition->producers == NULL ? STATUS_NO_MEMORY : STATUS_OK;
+    if (status == STATUS_OK) {
+        status = recovery_load(partition, high_watermark);
+    }
+    partition->broken = false;
+    if (partition->log_start_offset < log_start_offset) {
+        partition->log_start_offset = log_start_offset;
+    }
+    bool whole = status == STATUS_OK && partition->end_offset == high_watermark;
+    if (!whole || again) {
+        partition->state = PARTITION_FAILED;
+        diag_line(store->diag, DIAG_ERROR, "storage/partition",
+                  "log is read-only until the broker starts again",
+                  "partition=%s status=%s offset=%lld expected=%lld again=%d", partition->name,
+                  status_name(status), (long long)partition->end_offset, (long long)high_watermark,
+                  again);
+        return;
+    }
+    (void)epochs_begin(&partition->epochs, partition->leader_epoch, partition->end_offset);
+    partition->epochs_changed = true;
+    struct segment *active = partition_active(partition);
+    if (active != NULL && active->size > 0) {
+        partition->roll_due = true; /* never again on that file */
+    }
+    partition->state = PARTITION_OPEN;
+    tend_start(partition);
+}
+
+static void upkeep_rebuild(struct partition *partition)
+{
+    for (int32_t i = 0; i < partition->segment_count; i++) {
+        struct segment *segment = partition->segments[i];
+        if (!segment->rows_lost) {
+            continue;
+        }
+        segment->rows_lost = false;
+        segment->rows_fault = recovery_rebuild(segment) == STATUS_OK ? 0 : -EIO;
+        diag_line(partition->store->diag, DIAG_WARN, "storage/recovery",
+                  "tail file damaged; block table rebuilt by a scan",
+                  "partition=%s base_offset=%lld result=%d", partition->name,
+                  (long long)segment->base_offset, (int)-segment->rows_fault);
+        segment_wake_rows(segment);
+        tend_start(partition);
+    }
+}
+
+static void upkeep_broken(struct store *store)
+{
+    for (;;) {
+        struct list_node *node = list_pop_head(&store->broken);
+        if (node == NULL) {
+            return;
+        }
+        struct partition *partition = LIST_ENTRY(node, struct partition, broken_node);
+        if (partition->removing) {
+            continue;
+        }
+        if (partition->broken) {
+            upkeep_reload(partition);
+        } else {
+            upkeep_rebuild(partition);
+        }
+    }
+}
+
+static void upkeep_refused(struct store *store, uint64_t now_ns)
+{
+    if (list_is_empty(&store->refused)) {
+        return;
+    }
+    if (now_ns < store->retry_ns) {
+        store_arm(store, store->retry_ns);
+        return;
+    }
+    store->retry_ns = now_ns + STORE_RETRY_NS;
+    struct list refused;
+    list_init(&refused);
+    list_splice_tail(&refused, &store->refused);
+    for (;;) {
+        struct list_node *node = list_pop_head(&refused);
+        if (node == NULL) {
+            return;
+        }
+        space_retry(LIST_ENTRY(node, struct partition, refused_node));
+    }
+}
+
+/* Sealed, durable segments from the front, at most UPKEEP_SEGMENTS_MAX a round. */
+static int32_t upkeep_list_segments(const struct partition *partition,
+                                    struct retention_segment *list, int32_t count_max)
+{
+    int32_t count = partition->segment_count < count_max ? partition->segment_count : count_max;
+    for (int32_t i = 0; i < count; i++) {
+        const struct segment *segment = partition->segments[i];
+        list[i] = (struct retention_segment){
+            .base_offset = segment->base_offset,
+            .end_offset = segment->end_offset,
+            .size = segment->size,
+            .timestamp_max = segment->timestamp_max,
+        };
+    }
+    return count;
+}
+
+static void upkeep_retention(struct partition *partition)
+{
+    struct store *store = partition->store;
+    if (partition->segment_count == 0 || partition->segment_count > UPKEEP_SEGMENTS_MAX) {
+        return;
+    }
+    size_t size = (size_t)partition->segment_count * sizeof(struct retention_segment);
+    struct retention_segment *list = heap_acquire(store->heap, size);
+    if (list == NULL) {
+        return;
+    }
+    int32_t count = upkeep_list_segments(partition, list, partition->segment_count);
+    struct retention_rules rules = {
+        .delete_old = partition->config.delete_old,
+        .retention_ms = partition->config.retention_ms,
+        .retention_size = partition->config.retention_size,
+        .now_ms = ring_wall_ms(store->ring),
+        .log_start_offset = partition->log_start_offset,
+        .high_watermark = partition->high_watermark,
+    };
+    bool roll_active = false;
+    int32_t due = retention_pick(list, count, &rules, &roll_active);
+    heap_release(store->heap, list, size);
+    if (roll_active && partition->high_watermark == partition->end_offset) {
+        partition_roll_idle(partition);
+    }
+    due = due < partition->segment_count ? due : partition->segment_count - 1;
+    int32_t ready = 0;
+    while (ready < due && partition->segments[ready]->finished) {
+        ready += 1;
+    }
+    if (ready > 0) {
+        removal_segments(partition, ready);
+    }
+}
+
+static void upkeep_rows(struct partition *partition)
+{
+    for (int32_t i = 0; i + 1 < partition->segment_count; i++) {
+        struct segment *segment = partition->segments[i];
+        if (!segment->finished || !segment->rows_loaded || segment->holders > 1) {
+            continue;
+        }
+        if (segment->rows_used > 0) {
+            segment->rows_used -= 1;
+        } else if (!segment->rebuilt && segment->tail_position == segment->size) {
+            segment_unload_rows(segment);
+        }
+    }
+}
+
+static void upkeep_partition(struct partition *partition)
+{
+    if (partition->broken || partition->removing || partition->state == PARTITION_FAILED) {
+        return;
+    }
+    upkeep_retention(partition);
+    upkeep_rows(partition);
+    (void)producers_expire(partition->producers, ring_wall_ms(partition->store->ring),
+                           partition->config.producer_expiration_ms);
+}
+
+static void upkeep_round(struct store *store, uint64_t now_ns, uint64_t budget_ns)
+{
+    if (store->round == NULL) {
+        if (now_ns < store->round_ns || list_is_empty(&store->partitions)) {
+            if (!list_is_empty(&store->partitions)) {
+                store_arm(store, store->round_ns);
+            }
+            return;
+        }
+        store->round_ns = now_ns + STORE_ROUND_NS;
+        store->round = list_first(&store->partitions);
+    }
+    uint64_t count = budget_ns / UPKEEP_PARTITION_NS + 1;
+    while (store->round != NULL && count > 0) {
+        struct list_node *node = store->round;
+        store->round = node->next == &store->partitions.head ? NULL : node->next;
+        upkeep_partition(LIST_ENTRY(node, struct partition, node));
+        count -= 1;
+    }
+    store_arm(store, store->round == NULL ? store->round_ns : now_ns);
+}
+
+void store_upkeep(struct store *store, uint64_t budget_ns)
+{
+    check_magic(store, STORE_MAGIC);
+    uint64_t now_ns = ring_now_ns(store->ring);
+    upkeep_broken(store);
+    tend_uncovered(store, now_ns);
+    commit_rest(store, now_ns);
+    upkeep_refused(store, now_ns);
+    removal_due(store, now_ns);
+    upkeep_round(store, now_ns, budget_ns);
+}

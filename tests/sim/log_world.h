@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A store on a ring, simulated or real, with the driver that a core would be. For tests. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/diag.h"
+#include "base/heap.h"
+#include "base/pages.h"
+#include "base/random.h"
+#include "base/ring.h"
+#include "base/ring_simulated.h"
+#include "base/timer.h"
+#include "storage/partition.h"
+#include "storage/store.h"
+
+struct log_world_options {
+    uint64_t seed;
+    size_t slab_size;  /* bytes; 0: 16 MiB */
+    size_t cache_size; /* bytes; 0: 32 MiB */
+    uint32_t files_max; /* 0: 64 */
+    uint64_t disk_delay_ns_max; /* 0: 100 us */
+    enum writer_kind writer;
+    const char *data_dir; /* NULL: "/data" of a simulated world */
+    enum ring_kind kind;  /* of a real ring, when data_dir is set */
+};
+
+struct log_world {
+    struct log_world_options options;
+    struct sim_world *world; /* NULL: a real ring */
+    struct ring *ring;
+    struct pages *pages;
+    struct heap heap;
+    struct timers timers;
+    struct diag diag;
+    struct store *store;
+    char diag_buffer[65536];
+};
+
+void log_world_open(struct log_world *world, const struct log_world_options *options);
+void log_world_close(struct log_world *world);
+/* Power cut: the old store is gone (its memory with it), a new one stands on what is left. */
+void log_world_crash(struct log_world *world);
+/* The same without a cut: a new store on the same disk. All partitions must be closed. */
+void log_world_restart(struct log_world *world);
+/* One tick of a core. False: nothing is in flight and no timer is armed. */
+bool log_world_tick(struct log_world *world);
+/* Ticks until *flag, at most `ticks` times; answers *flag. */
+bool log_world_until(struct log_world *world, const bool *flag, uint32_t ticks);
+/* Ticks for so long (virtual or real). */
+void log_world_sleep(struct log_world *world, uint64_t ms);
+
+/* A valid batch of `count` records, about `size` bytes in all, into memory; answers its size. The
+ * content depends on `tag` alone. */
+size_t log_batch_make(uint8_t *memory, size_t size_max, uint64_t tag, int32_t count, size_t size,
+                      int64_t timestamp);
+struct partition_config log_config_default(void);
