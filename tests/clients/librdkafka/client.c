@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define VALUE_SIZE_MAX 1024
@@ -36,6 +37,16 @@ void client_expect(bool holds, const char *condition, const char *place, const c
     exit(1);
 }
 
+int64_t client_first_time_ms(void)
+{
+    static int64_t first_ms;
+
+    if (first_ms == 0) {
+        first_ms = ((int64_t)time(NULL) - 86400) * 1000;
+    }
+    return first_ms;
+}
+
 /* Every kind of null and empty occurs, and values from 0 to 700 bytes that compress a little. */
 static void record_make(struct record *record, int index)
 {
@@ -49,7 +60,7 @@ static void record_make(struct record *record, int index)
         record->value[i] = i % 3 == 0 ? (char)(state >> 24) : (char)('a' + index % 26);
     }
     record->header_count = index % 4;
-    record->time_ms = FIRST_TIME_MS + index * TIME_STEP_MS;
+    record->time_ms = client_first_time_ms() + index * TIME_STEP_MS;
 }
 
 static rd_kafka_headers_t *record_headers(const struct record *record, int index)

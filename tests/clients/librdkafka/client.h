@@ -13,7 +13,6 @@
 
 #define WAIT_MS 20000
 #define PARTITION_COUNT_MAX 32
-#define FIRST_TIME_MS 1700000000000LL
 #define TIME_STEP_MS 10LL
 
 #define TEXT_OF(token) #token
@@ -41,6 +40,8 @@ struct run {
 [[gnu::format(printf, 4, 5)]] void client_expect(bool holds, const char *condition,
                                                  const char *place, const char *format, ...);
 
+/* The timestamp of record 0, a day before the program started: retention must not take it. */
+int64_t client_first_time_ms(void);
 /* A topic name of this run: borrowed, valid until the eighth call from here. */
 const char *client_topic(const char *name);
 rd_kafka_t *client_open(rd_kafka_type_t type, const struct setting *settings);

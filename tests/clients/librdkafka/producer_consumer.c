@@ -144,13 +144,14 @@ static void test_seek(const char *codec)
                                                           {"batch.num.messages", "70"},
                                                           {NULL, NULL}});
     rd_kafka_t *consumer = client_open_consumer(NULL);
+    int64_t first_ms = client_first_time_ms();
     int64_t low, high;
 
     EXPECT(client_create(producer, run.topic, 1, NULL) == 0, "create");
     EXPECT(rd_kafka_query_watermark_offsets(consumer, run.topic, 0, &low, &high, WAIT_MS) == 0 &&
                low == 0 && high == 0,
            "empty log: %lld to %lld", (long long)low, (long long)high);
-    expect_time(consumer, run.topic, FIRST_TIME_MS, RD_KAFKA_OFFSET_END);
+    expect_time(consumer, run.topic, first_ms, RD_KAFKA_OFFSET_END);
     for (int i = 0; i < run.count; i++) {
         client_send(producer, &run, i);
     }
@@ -160,14 +161,14 @@ static void test_seek(const char *codec)
            "full log: %lld to %lld", (long long)low, (long long)high);
 
     expect_time(consumer, run.topic, 1, 0);
-    expect_time(consumer, run.topic, FIRST_TIME_MS, 0);
-    expect_time(consumer, run.topic, FIRST_TIME_MS + 1, 1);
+    expect_time(consumer, run.topic, first_ms, 0);
+    expect_time(consumer, run.topic, first_ms + 1, 1);
     for (int i = 1; i < run.count; i += 311) {
-        expect_time(consumer, run.topic, FIRST_TIME_MS + i * TIME_STEP_MS, i);
-        expect_time(consumer, run.topic, FIRST_TIME_MS + i * TIME_STEP_MS - 1, i);
+        expect_time(consumer, run.topic, first_ms + i * TIME_STEP_MS, i);
+        expect_time(consumer, run.topic, first_ms + i * TIME_STEP_MS - 1, i);
     }
-    expect_time(consumer, run.topic, FIRST_TIME_MS + (run.count - 1) * TIME_STEP_MS, run.count - 1);
-    expect_time(consumer, run.topic, FIRST_TIME_MS + run.count * TIME_STEP_MS, RD_KAFKA_OFFSET_END);
+    expect_time(consumer, run.topic, first_ms + (run.count - 1) * TIME_STEP_MS, run.count - 1);
+    expect_time(consumer, run.topic, first_ms + run.count * TIME_STEP_MS, RD_KAFKA_OFFSET_END);
 
     client_assign(consumer, run.topic, 0, run.count - 5);
     rd_kafka_message_destroy(client_next(consumer));

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Kafka's own command-line tools, several in one JVM because most of what they cost is its start.
+//
+//   Tools run BOOTSTRAP PREFIX    the scenarios, against a broker
+//   Tools dump DATA               DumpLogSegments over the folder of a cleanly stopped broker
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+import org.apache.kafka.common.utils.Exit;
+import org.apache.kafka.tools.ConsoleProducer;
+import org.apache.kafka.tools.GetOffsetShell;
+import org.apache.kafka.tools.ProducerPerformance;
+import org.apache.kafka.tools.TopicCommand;
+import org.apache.kafka.tools.consumer.ConsoleConsumer;
+
+public final class Tools {
+    private static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4", "zstd");
+    private static final int RECORD_COUNT = 500;
+    /** One stream for all calls: Scala keeps the System.out that it saw first. */
+    private static final ByteArrayOutputStream CAPTURED = new ByteArrayOutputStream();
+    private static final PrintStream CAPTURE =
+        new PrintStream(CAPTURED, true, StandardCharsets.UTF_8);
+    private static final PrintStream OUT = System.out;
+    private static final PrintStream ERR = System.err;
+
+    /** The first exit code of the tool that runs; some catch the exception and exit once more. */
+    private static Integer exitCode;
+
+    /** What a tool's call of exit becomes. */
+    private static final class Ended extends RuntimeException {
+        Ended() {
+            super("exit", null, false, false);
+        }
+    }
+
+    private interface Main {
+        void main(String[] arguments) throws Exception;
+    }
+
+    private record Result(int code, String text, String errors) {
+        List<String> lines() {
+            return text.isEmpty() ? List.of() : text.lines().toList();
+        }
+    }
+
+    private static void expect(boolean holds, String what, Object seen) {
+        if (!holds) {
+            String text = seen.toString();
+            OUT.println("FAILED " + what + ": " + text.substring(Math.max(0, text.length() - 2000)));
+            Runtime.getRuntime().halt(1);
+        }
+    }
+
+    /** Runs a tool with its standard streams in memory. */
+    private static Result call(Main tool, String input, String... arguments) {
+        ByteArrayOutputStream errors = new ByteArrayOutputStream();
+        CAPTURED.reset();
+        System.setIn(new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8)));
+        System.setOut(CAPTURE);
+        System.setErr(new PrintStream(errors, true, StandardCharsets.UTF_8));
+        exitCode = null;
+        try {
+            tool.main(arguments);
+        } catch (Ended ended) {
+            // exitCode says how.
+        } catch (Exception problem) {
+            errors.writeBytes(problem.toString().getBytes(StandardCharsets.UTF_8));
+            exitCode = 1;
+        }
+        System.setOut(OUT);
+        System.setErr(ERR);
+        return new Result(exitCode == null ? 0 : exitCode, CAPTURED.toString(StandardCharsets.UTF_8),
+                          errors.toString(StandardCharsets.UTF_8));
+    }
+
+    private static Result good(Main tool, String input, String... arguments) {
+        Result result = call(tool, input, arguments);
+        expect(result.code == 0, String.join(" ", arguments) + " ended with " + result.code,
+               result.text + result.errors);
+        return result;
+    }
+
+    private final String bootstrap;
+    private final String prefix;
+
+    private Tools(String bootstrap, String prefix) {
+        this.bootstrap = bootstrap;
+        this.prefix = prefix;
+    }
+
+    private Result topics(String... arguments) {
+        List<String> all = new ArrayList<>(List.of("--bootstrap-server", bootstrap));
+        all.addAll(Arrays.asList(arguments));
+        String[] array = all.toArray(String[]::new);
+        return call(TopicCommand::main, "", array);
+    }
+
+    private List<String> partitionOffsets(String topic) {
+        return call(GetOffsetShell::main, "", "--bootstrap-server", bootstrap, "--topic", topic)
+            .lines();
+    }
+
+    private void create(String topic, int partitionCount, String... more) {
+        List<String> all = new ArrayList<>(List.of("--create", "--topic", topic, "--partitions",
+            Integer.toString(partitionCount), "--replication-factor", "1"));
+        all.addAll(Arrays.asList(more));
+        Result result = topics(all.toArray(String[]::new));
+        expect(result.code == 0, "create " + topic, result.text + result.errors);
+        // Apache Kafka opens the logs of a new topic one by one, after the creation was answered;
+        // what is sent with acks=0 in between is dropped.
+        for (int i = 0; partitionOffsets(topic).size() != partitionCount; i++) {
+            expect(i < 200, topic + " is created, but not served", partitionOffsets(topic));
+        }
+    }
+
+    private void topicCommand() {
+        String topic = prefix + "command";
+        create(topic, 3, "--config", "retention.ms=86400000");
+        Result result = topics("--create", "--topic", topic, "--partitions", "3");
+        expect(result.code != 0 && result.text.contains("already exists"), "create twice",
+               result.text);
+        result = topics("--list");
+        expect(result.lines().contains(topic), "list", result.text);
+        result = topics("--describe", "--topic", topic);
+        expect(result.text.contains("PartitionCount: 3")
+               && result.text.contains("ReplicationFactor: 1")
+               && result.text.contains("retention.ms=86400000"), "describe", result.text);
+        expect(result.lines().stream().filter(line -> line.contains("Leader: ")
+               && !line.contains("Leader: none")).count() == 3, "leaders", result.text);
+        result = topics("--delete", "--topic", topic);
+        expect(result.code == 0, "delete", result.text);
+        result = topics("--describe", "--topic", prefix + "never");
+        expect(result.code != 0, "describe of an unknown topic", result.text);
+        OUT.println("ok TopicCommand");
+    }
+
+    /** What the dump compares with: it runs later, in another process. */
+    private static String line(int index) {
+        return "key-" + index % 37 + "\tvalue " + index + " " + "abc ".repeat(index % 50) + "end";
+    }
+
+    private static List<String> lines() {
+        return Stream.iterate(0, i -> i + 1).limit(RECORD_COUNT).map(Tools::line).toList();
+    }
+
+    private String console(String topic, String... more) {
+        List<String> all = new ArrayList<>(List.of("--bootstrap-server", bootstrap, "--topic", topic,
+            "--partition", "0", "--timeout-ms", "20000", "--property", "print.key=true",
+            "--consumer-property", "check.crcs=true"));
+        all.addAll(Arrays.asList(more));
+        return good(ConsoleConsumer::main, "", all.toArray(String[]::new)).text;
+    }
+
+    private void roundTrip(String codec) {
+        String topic = prefix + "dump-" + codec;
+        String sent = String.join("\n", lines()) + "\n";
+        create(topic, 1);
+        good(ConsoleProducer::main, sent, "--bootstrap-server", bootstrap, "--topic", topic,
+             "--compression-codec", codec, "--property", "parse.key=true",
+             "--producer-property", "enable.idempotence=" + (codec.equals("lz4")));
+        String all = console(topic, "--offset", "earliest", "--max-messages",
+                             Integer.toString(RECORD_COUNT));
+        expect(all.equals(sent), "console round trip " + codec, all);
+        String some = console(topic, "--offset", "123", "--max-messages", "4");
+        expect(some.equals(String.join("\n", lines().subList(123, 127)) + "\n"), "from 123", some);
+        OUT.println("ok console round trip " + codec);
+    }
+
+    private void headersAndNulls() {
+        String topic = prefix + "headers";
+        create(topic, 1);
+        good(ConsoleProducer::main, "a:1,b:two\tkey\tvalue\nc:3\tgone\tNULL\n", "--bootstrap-server",
+             bootstrap, "--topic", topic, "--property", "parse.key=true", "--property",
+             "parse.headers=true", "--property", "null.marker=NULL");
+        String text = console(topic, "--offset", "earliest", "--max-messages", "2", "--property",
+                              "print.headers=true", "--property", "print.offset=true", "--property",
+                              "null.literal=NONE");
+        expect(text.equals("Offset:0\ta:1,b:two\tkey\tvalue\nOffset:1\tc:3\tgone\tNONE\n"),
+               "headers and nulls", text);
+        OUT.println("ok headers and nulls");
+    }
+
+    private void offsets(String topic, String time, String expected) {
+        Result result = good(GetOffsetShell::main, "", "--bootstrap-server", bootstrap, "--topic-partitions", topic + ":0", "--time", time);
+        expect(result.text.trim().equals(expected.isEmpty() ? "" : topic + ":0:" + expected),
+               "offsets at " + time, result.text);
+    }
+
+    private void getOffsetShell() {
+        String topic = prefix + "dump-none";
+        offsets(topic, "-1", Integer.toString(RECORD_COUNT));
+        offsets(topic, "latest", Integer.toString(RECORD_COUNT));
+        offsets(topic, "earliest", "0");
+        offsets(topic, "1000", "0");
+        offsets(topic, "32503680000000", ""); // the tool leaves out what has no offset
+        Result result = good(GetOffsetShell::main, "", "--bootstrap-server",
+            bootstrap, "--topic-partitions", topic + ":0", "--time", "max-timestamp");
+        Matcher found = Pattern.compile(":0:(\\d+)").matcher(result.text);
+        expect(found.find() && Integer.parseInt(found.group(1)) < RECORD_COUNT, "max-timestamp",
+               result.text);
+        OUT.println("ok GetOffsetShell");
+    }
+
+    private void producerPerformance(String acks, String codec) {
+        String topic = prefix + "performance-" + acks + "-" + codec;
+        create(topic, 4);
+        Result result = good(ProducerPerformance::main, "", "--topic", topic, "--num-records",
+            "20000", "--record-size", "200", "--throughput", "-1", "--producer-props",
+            "bootstrap.servers=" + bootstrap, "acks=" + acks, "compression.type=" + codec,
+            "enable.idempotence=" + acks.equals("all"));
+        expect(result.text.contains("20000 records sent"), "ProducerPerformance", result.text);
+        long sum = 0;
+        // acks=0: the producer is done before the broker is.
+        for (int i = 0; i < 200 && sum < 20000; i++) {
+            sum = partitionOffsets(topic).stream().mapToLong(
+                line -> Long.parseLong(line.substring(line.lastIndexOf(':') + 1))).sum();
+        }
+        expect(sum == 20000, "records of ProducerPerformance", sum);
+        OUT.println("ok ProducerPerformance acks=" + acks + " " + codec);
+    }
+
+    private void run() {
+        topicCommand();
+        CODECS.forEach(this::roundTrip);
+        headersAndNulls();
+        getOffsetShell();
+        producerPerformance("all", "none");
+        producerPerformance("1", "lz4");
+        producerPerformance("0", "zstd");
+        create(prefix + "verifiable", 1);
+    }
+
+    private static List<Path> logs(Path data, String folderPattern) throws IOException {
+        try (Stream<Path> all = Files.walk(data, 2)) {
+            return all.filter(path -> path.toString().endsWith(".log"))
+                .filter(path -> path.getParent().getFileName().toString().matches(folderPattern))
+                .sorted().toList();
+        }
+    }
+
+    private static Result dumpFile(Path log) {
+        Result result = good(kafka.tools.DumpLogSegments::main, "", "--deep-iteration",
+                             "--print-data-log", "--files", log.toString());
+        long batchCount = result.lines().stream().filter(l -> l.startsWith("baseOffset:")).count();
+        long validCount = result.lines().stream().filter(l -> l.startsWith("baseOffset:")
+            && l.contains(" isvalid: true")).count();
+        expect(batchCount == validCount && batchCount > 0, "valid batches of " + log,
+               validCount + " of " + batchCount);
+        expect(!result.text.contains("Found "), log.toString(), result.text);
+        return result;
+    }
+
+    private static void dump(Path data) throws IOException {
+        Pattern row = Pattern.compile("^\\| offset: (\\d+) .* key: (\\S+) payload: (.*)$");
+        List<Path> compared = logs(data, ".*dump-[a-z0-9]+-0");
+        expect(compared.size() == CODECS.size(), "logs to compare in " + data, compared);
+        for (Path log : compared) {
+            List<String> found = new ArrayList<>();
+            for (String line : dumpFile(log).lines()) {
+                Matcher matcher = row.matcher(line);
+                if (matcher.matches()) {
+                    expect(Long.parseLong(matcher.group(1)) == found.size(), "offset", line);
+                    found.add(matcher.group(2) + "\t" + matcher.group(3));
+                }
+            }
+            expect(found.equals(lines()), "contents of " + log, found.size() + " records");
+        }
+        List<Path> others = logs(data, ".*-(headers|verifiable|performance-.*)-\\d+");
+        others.forEach(Tools::dumpFile);
+        OUT.println("ok DumpLogSegments, " + (compared.size() + others.size()) + " logs");
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        Exit.Procedure thrower = (code, message) -> {
+            exitCode = exitCode == null ? code : exitCode;
+            throw new Ended();
+        };
+        Exit.setExitProcedure(thrower);
+        Exit.setHaltProcedure(thrower);
+        Exit.setShutdownHookAdder((name, hook) -> { });
+        if (arguments[0].equals("run")) {
+            new Tools(arguments[1], arguments[2]).run();
+        } else {
+            dump(Path.of(arguments[1]));
+        }
+        OUT.flush();
+        // Tools leave threads behind.
+        Runtime.getRuntime().halt(0);
+    }
+}
