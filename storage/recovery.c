@@ -273,6 +273,7 @@ static enum status recovery_segment(struct recovery *recovery)
     if (!recovery->last && recovery_is_sealed(recovery)) {
         segment->allocated = recovery->file_size;
         segment->finished = recovery->file_size == tail->log_size;
+        segment->tail_sealed = true;
         return STATUS_OK;
     }
     enum status status = recovery_load_rows(recovery);
@@ -468,6 +469,6 @@ enum status recovery_rebuild(struct segment *segment)
         return STATUS_KAFKA_STORAGE_ERROR;
     }
     segment->rows_loaded = true;
-    segment->finished = false; /* a new tail file follows */
+    segment->finished = segment->tail_sealed = false; /* a new tail file follows */
     return STATUS_OK;
 }

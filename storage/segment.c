@@ -278,7 +278,7 @@ static enum segment_verdict segment_gather(struct segment *segment, struct segme
 enum segment_verdict segment_header_at(struct segment *segment, struct segment_cursor *cursor,
                                        int64_t limit)
 {
-    if (cursor->position == limit) {
+    if (cursor->position >= limit) { /* a row may name a batch that is not visible yet */
         return SEGMENT_END;
     }
     if (cursor->position + BATCH_HEADER_SIZE > limit) {

@@ -80,6 +80,7 @@ struct segment {
     int64_t tail_position; /* D */
     uint64_t tail_sequence;
     uint32_t tail_rows; /* rows on disk that stay as they are */
+    bool tail_sealed;   /* the file on disk is final */
 
     bool sealed;   /* takes no more appends */
     bool finished; /* sealed, its tail file final, the file trimmed */

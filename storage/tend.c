@@ -78,9 +78,11 @@ static void seal_run(struct job *job)
             goto end;
         }
     }
-    JOB_CALL(job, job_call(job, tail_write_job(segment, 0)));
-    if (job->op.result < 0) {
-        goto end;
+    if (!segment->tail_sealed) {
+        JOB_CALL(job, job_call(job, tail_write_job(segment, 0)));
+        if (job->op.result < 0) {
+            goto end;
+        }
     }
     JOB_CALL(job, job_use_file(job, segment));
     if (job->op.result < 0) {
@@ -111,13 +113,13 @@ static struct job *seal_job(struct partition *partition, struct segment *segment
     return job;
 }
 
-/* The oldest segment below the capture whose aborted transactions are not all on disk. */
-static struct segment *tend_unindexed(const struct partition *partition)
+/* The oldest segment whose aborted transactions below `offset` are not all on disk. */
+static struct segment *tend_unindexed(const struct partition *partition, int64_t offset)
 {
     for (int32_t i = 0; i < partition->segment_count; i++) {
         struct segment *segment = partition->segments[i];
         if (segment->aborted && segment->aborted_until < segment->end_offset &&
-            segment->aborted_until < partition->capture.offset) {
+            segment->aborted_until < offset) {
             return segment;
         }
     }
@@ -130,7 +132,7 @@ static void snapshot_run(struct job *job)
     struct store *store = job->store;
     JOB_BEGIN(job);
     /* The snapshot lets recovery skip what is before it, so aborted transactions go first. */
-    while ((job->segment = tend_unindexed(partition)) != NULL) {
+    while ((job->segment = tend_unindexed(partition, job->position)) != NULL) {
         JOB_CALL(job, job_call(job, transaction_index_job(job->segment, job->position)));
         if (job->op.result < 0) {
             goto end;

@@ -17,9 +17,9 @@
 
 struct log_world_options {
     uint64_t seed;
-    size_t slab_size;  /* bytes; 0: 16 MiB */
-    size_t cache_size; /* bytes; 0: 32 MiB */
-    uint32_t files_max; /* 0: 64 */
+    size_t slab_size;           /* bytes; 0: 16 MiB */
+    size_t cache_size;          /* bytes; 0: 32 MiB */
+    uint32_t files_max;         /* 0: 64 */
     uint64_t disk_delay_ns_max; /* 0: 100 us */
     enum writer_kind writer;
     const char *data_dir; /* NULL: "/data" of a simulated world */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The door of a log: append, read, roll, restart, look up, duplicates, retention; simulated ring. */
+/* The door of a log: append, read, roll, restart, look up, duplicates, retention; simulated ring.
+ */
 #include "tests/lib/test.h"
 
 #include <stdio.h>
@@ -36,12 +37,10 @@ static struct partition *open_one(struct log_world *world, const struct partitio
     return partition;
 }
 
-static void send_memory(struct partition *partition, struct sent *sent, size_t size,
-                        int64_t now_ms)
+static void send_memory(struct partition *partition, struct sent *sent, size_t size, int64_t now_ms)
 {
     sent->done = false;
-    sent->append =
-        (struct partition_append){.batch = sent->memory, .size = size, .now_ms = now_ms};
+    sent->append = (struct partition_append){.batch = sent->memory, .size = size, .now_ms = now_ms};
     batch_header_decode(&sent->append.header, sent->memory);
     sent->append.done = sent_done;
     sent->append.owner = sent;
