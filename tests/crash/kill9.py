@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kill the broker under load, start it on the same data, and read what the clients were promised.
 
-    kill9.py [--cycles 10] [--seconds 110] [--seed N] [--kafka]
+    kill9.py [--cycles 10] [--seconds 70] [--seed N] [--kafka]
 
 Six producers, a connection each, write all the time: idempotent, acks=all and acks=1, plain and
-compressed, several batches in flight. The broker gets SIGKILL at a random moment, now and then again
-while it starts, and the same producers go on against its successor. After each start, with every
+compressed, several batches in flight. The broker gets SIGKILL at a random moment, now and then
+again while it starts, and the same producers go on against its successor. After each start, with every
 record either acknowledged or failed, all partitions are read:
 
   K1  offsets are dense from 0 to the high watermark
@@ -267,7 +267,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cycles", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=100)
+    parser.add_argument("--seconds", type=float, default=70)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--kafka", action="store_true")
     options = parser.parse_args()

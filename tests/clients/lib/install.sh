@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Sourced by scripts that need programs from outside: skip, or install once into a cache of the user.
+# Sourced by scripts that need programs from outside: skip, or install once into the user's cache.
 set -euo pipefail
 
 lib=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client.h"
+#include "tests/clients/librdkafka/client.h"
 
 #include <stdarg.h>
 #include <stdio.h>

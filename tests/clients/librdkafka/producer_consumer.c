@@ -3,7 +3,7 @@
  * The scenario list of tests/clients/README.md with librdkafka, partitions assigned by hand.
  * BOOTSTRAP=host:port names the broker, TOPIC_PREFIX keeps runs on one broker apart.
  */
-#include "client.h"
+#include "tests/clients/librdkafka/client.h"
 
 #include <stdio.h>
 #include <stdlib.h>

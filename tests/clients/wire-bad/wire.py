@@ -80,7 +80,7 @@ def varint(value):
 
 
 def record(value, key=None, delta=0, **wrong):
-    """One record; `wrong` replaces a field: length, key_length, value_length, header_count, tail."""
+    """A record; `wrong` replaces a field: length, key_length, value_length, header_count, tail."""
     body = int8(0) + varint(0) + varint(delta)
     for name, data in (("key", key), ("value", value)):
         body += varint(wrong.get(f"{name}_length", -1 if data is None else len(data)))

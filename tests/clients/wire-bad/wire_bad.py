@@ -3,9 +3,9 @@
 """Wrong bytes, and what a broker must make of them.
 
 Every case says what the broker does: it closes the connection, or answers with an error code. A set
-names what is acceptable. Apache Kafka 4.1 does the same, except where `kafka=` says otherwise: there
-it is laxer than a log with one copy can afford, or answers with an accident (-1). After each case a
-new client and one that has been connected from the beginning must be served, nothing may have been
+names what is acceptable. Apache Kafka 4.1 does the same, except where `kafka=` says otherwise:
+there it is laxer than a log with one copy can afford, or answers with an accident (-1). After each
+case a new client and one that has been connected from the beginning must be served, nothing may have been
 appended, and the resident memory of Weir (WEIR_PID) stays under its budget plus a margin.
 """
 import gzip
@@ -300,8 +300,8 @@ def batch_corrupt(broker, records):
 
 @cases({2, 87}, magic_0=three(magic=0), magic_1=three(magic=1), magic_3=three(magic=3),
        magic_negative=three(magic=-1), length_above=three(length=5000), cut=three()[:-5],
-       header_cut=three()[:40], header_alone=three()[:wire.BATCH_HEADER_SIZE], two=three() + three(),
-       none=b"")
+       header_cut=three()[:40], header_alone=three()[:wire.BATCH_HEADER_SIZE],
+       two=three() + three(), none=b"")
 def batch_framing(broker, records):
     return broker.produce(records)
 
@@ -346,7 +346,8 @@ def batch_codec_unknown(broker, records):
     return broker.produce(records)
 
 
-@cases({2, 87}, kafka={-1, 2, 87}, gzip=three(codec="gzip", payload=b"\x1f\x8b\x08\0not gzip at all"),
+@cases({2, 87}, kafka={-1, 2, 87},
+       gzip=three(codec="gzip", payload=b"\x1f\x8b\x08\0not gzip at all"),
        gzip_cut=three(codec="gzip", payload=gzip.compress(b"".join([record(b"a")]))[:12]),
        snappy=three(codec="snappy", payload=b"\xff\xff\xff\xff\x0fno snappy"),
        snappy_xerial=three(codec="snappy", payload=b"\x82SNAPPY\0\0\0\0\1\0\0\0\1\x7f\xff\xff\xff"),
@@ -439,7 +440,8 @@ def acks_0_refused(broker):
 # ---- topics, fetch, offsets
 
 BAD_NAMES = {"empty": "", "dot": ".", "dots": "..", "slash": "a/b", "space": "a b", "nul": "a\0b",
-             "accent": "café", "long": "x" * 250, "newline": "a\nlevel=error", "escape": "../../etc"}
+             "accent": "café", "long": "x" * 250, "newline": "a\nlevel=error",
+             "escape": "../../etc"}
 
 
 @cases(17, **BAD_NAMES)
