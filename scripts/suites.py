@@ -26,16 +26,17 @@ LONG_FACTOR = 10
 STOP_S = 15
 
 # Folder, then what meson setup is told and the compiler. The slow checks run where the sanitizers
-# do: the release build has to be the one that ships.
+# do: the release build has to be the one that ships. Warnings are errors there alone: what GCC
+# believes about ranges changes with sanitizers and levels, and would fail code that is right.
+SANITIZED = ["--buildtype=debugoptimized", "-Doptimization=1", "-Dwerror=false"]
 BUILDS = {
     "release": ("build", ["--buildtype=release"], "gcc"),
-    "asan": ("build-asan", ["--buildtype=debugoptimized", "-Doptimization=1", "-Dcheck_slow=true",
-                            "-Db_sanitize=address,undefined"], "gcc"),
-    "tsan": ("build-tsan", ["--buildtype=debugoptimized", "-Doptimization=1",
-                            "-Db_sanitize=thread"], "gcc"),
-    "fuzz": ("build-fuzz", ["--buildtype=debugoptimized", "-Doptimization=1", "-Dfuzz=true",
-                            "-Dcheck_slow=true", "-Db_sanitize=address,undefined",
-                            "-Db_lundef=false", "-Dc_args=-fsanitize=fuzzer-no-link"], "clang-14"),
+    "asan": ("build-asan", SANITIZED + ["-Dcheck_slow=true", "-Db_sanitize=address,undefined"],
+             "gcc"),
+    "tsan": ("build-tsan", SANITIZED + ["-Db_sanitize=thread"], "gcc"),
+    "fuzz": ("build-fuzz", SANITIZED + ["-Dcheck_slow=true", "-Db_sanitize=address,undefined",
+                                        "-Dfuzz=true", "-Db_lundef=false",
+                                        "-Dc_args=-fsanitize=fuzzer-no-link"], "clang-14"),
 }
 
 # Seconds on two cores. "fast" is style, unit, wire and the quick round trip together.
@@ -56,9 +57,10 @@ SUITES = {
 }
 QUICK = ["style", "unit", "wire"]
 
-# Libraries without sanitizer support and the leak checker's ptrace are not what is tested here.
+# The fake stack that finds use after return stays off: on it GCC 12 gives objects that want 64 bytes
+# of alignment less (its PR 110027), and a mailbox is such an object.
 SANITIZER_ENV = {
-    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1",
+    "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=0",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
@@ -121,12 +123,36 @@ def tail(text, count=LOG_LINES_SHOWN):
     return "\n".join(text.rstrip().splitlines()[-count:])
 
 
+def introspect(folder, what):
+    """What meson knows of a configured folder; nothing when it is not configured."""
+    path = ROOT / folder / f"meson-info/intro-{what}.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
 def planned(folder, labels):
-    """Names of the tests of a configured folder that carry one of the labels."""
-    path = ROOT / folder / "meson-info/intro-tests.json"
-    tests = json.loads(path.read_text()) if path.exists() else []
-    wanted = {f"weir:{label}" for label in labels} | set(labels)
-    return [test["name"] for test in tests if wanted & set(test["suite"])]
+    """The tests of a folder that carry one of the labels."""
+    wanted = {f"weir:{label}" for label in labels}
+    return [test for test in introspect(folder, "tests") if wanted & set(test["suite"])]
+
+
+def fuzz_programs():
+    return {target["name"]: target["filename"][0]
+            for target in introspect(BUILDS["fuzz"][0], "targets")
+            if target["type"] == "executable" and target["name"].startswith("fuzz_")}
+
+
+def ninja_targets(name):
+    """What ninja has to make: all of release, elsewhere only what the build's suites run."""
+    if name == "release":
+        return []
+    folder = ROOT / BUILDS[name][0]
+    needed = {target for _, build_name, labels, _ in SUITES.values() if build_name == name
+              for test in planned(folder, labels) for target in test["depends"]}
+    files = [path for target in introspect(folder, "targets") if target["id"] in needed
+             for path in target["filename"]]
+    if name == "fuzz":
+        files += fuzz_programs().values()
+    return [os.path.relpath(path, folder) for path in files]
 
 
 def build(name, seconds):
@@ -143,7 +169,8 @@ def build(name, seconds):
         known = ROOT / folder / "meson-info/intro-dependencies.json"
         if '"cmocka"' not in known.read_text():
             run(setup + ["--reconfigure"], seconds, CC=compiler)
-    code, output = run(["ninja", "-C", folder], seconds - (time.monotonic() - started))
+    code, output = run(["ninja", "-C", folder, *ninja_targets(name)],
+                       seconds - (time.monotonic() - started))
     if code is None:
         return tail(output, 5) + f"\nout of time after {seconds:.0f} s"
     return None if code == 0 else tail(output)
@@ -165,8 +192,8 @@ def meson_tests(suite, seconds, long):
     _, build_name, labels, factor = SUITES[suite]
     folder = BUILDS[build_name][0]
     outcome = Outcome()
-    names = planned(folder, labels)
-    if not names:
+    tests = planned(folder, labels)
+    if not tests:
         return outcome
     log = ROOT / folder / f"meson-logs/{suite}.json"
     log.unlink(missing_ok=True)
@@ -177,24 +204,17 @@ def meson_tests(suite, seconds, long):
     # The thread sanitizer of GCC 12 wants a fixed address space where the kernel spreads it wide.
     fixed = ["setarch", "-R"]
     if suite == "tsan" and subprocess.run(fixed + ["true"], check=False).returncode == 0:
-        command += ["--wrapper", " ".join(fixed)]
+        command = fixed + command
     code, output = run(command, seconds, **({"WEIR_LONG": "1"} if long else {}))
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     for row in rows:
         record(outcome, row)
-    missing = len(names) - len(rows)
+    missing = len(tests) - len(rows)
     if missing > 0:
         why = f"out of time after {seconds:.0f} s" if code is None else tail(output)
-        outcome.fail(suite, f"{missing} of {len(names)} tests did not run: {why}")
+        outcome.fail(suite, f"{missing} of {len(tests)} tests did not run: {why}")
         outcome.failed += missing - 1
     return outcome
-
-
-def fuzz_programs():
-    path = ROOT / BUILDS["fuzz"][0] / "meson-info/intro-targets.json"
-    targets = json.loads(path.read_text()) if path.exists() else []
-    return {target["name"]: target["filename"][0] for target in targets
-            if target["type"] == "executable" and target["name"].startswith("fuzz_")}
 
 
 def fuzz(programs, seconds):
@@ -304,8 +324,8 @@ def main():
     session = Session(options.long)
     session.build("release")
     if "release" not in session.broken:
-        names = [name for name in names if SUITES[name][1] == "release" or not empty(name)]
-        for name in dict.fromkeys(SUITES[name][1] for name in names):
+        wanted = dict.fromkeys(SUITES[name][1] for name in names if not empty(name))
+        for name in wanted:
             if name != "release":
                 session.build(name)
         for name in names:

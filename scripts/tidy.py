@@ -369,8 +369,9 @@ STATIC_OBJECT = re.compile(r"^[ \t]*(?:\[\[\w+\]\]\s*)?static\s+(?!inline\b|asse
 def rule_static_state(tree):
     for file, line, match in matches(tree.layer_files, STATIC_OBJECT):
         words = match.group(1)
-        # With pointers the object itself is const only when const follows the last star.
-        own = words.rsplit("*", 1)[-1] if "*" in words else words
+        # With pointers the object itself is const only when const follows the star of its name.
+        function = re.search(r"\(\s*\*([^()]*)\)", words)
+        own = function.group(1) if function else words.rsplit("*", 1)[-1]
         if not re.search(r"\bconst\b", own):
             yield file.path, line, f"{' '.join(words.split())}: static mutable state"
 
@@ -495,7 +496,7 @@ CLEAN = {
     "base/banned.h": HEADER,
     "wire/clean.c": HEAD + '#include "wire/clean.h"\n' + """
 static const char *const names[] = {"malloc(", "static int x;"};
-static int (*const handlers[])(void) = {0};
+static int (*const handlers[])(struct x *, int) = {0};
 
 /* free(x) and static int y; are words here. */
 static int even(int n);
