@@ -57,8 +57,8 @@ SUITES = {
 }
 QUICK = ["style", "unit", "wire"]
 
-# The fake stack that finds use after return stays off: on it GCC 12 gives objects that want 64 bytes
-# of alignment less (its PR 110027), and a mailbox is such an object.
+# The fake stack that finds use after return stays off: on it GCC 12 gives objects that want 64
+# bytes of alignment less (its PR 110027), and a mailbox is such an object.
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=0",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
