@@ -77,8 +77,7 @@ static bool records_walk(struct walk *walk, const struct batch_header *header, s
 {
     struct consumer *consumer = walk->consumer;
     bool control = (header->attributes & BATCH_CONTROL) != 0;
-    bool hidden = control || (consumer->committed && batch_is_aborted(walk, header));
-    if (hidden && !control) {
+    if (!control && consumer->committed && batch_is_aborted(walk, header)) {
         return true;
     }
     struct record_stream *stream;

@@ -37,10 +37,8 @@ void input_deinit(struct input *input)
     text_deinit(&input->decoded);
 }
 
-static bool wrong(struct input *input, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static bool wrong(struct input *input, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static bool wrong(struct input *input, const char *format,
+                                                        ...)
 {
     va_list arguments;
     int used = snprintf(input->message, sizeof(input->message),
