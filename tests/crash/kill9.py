@@ -6,8 +6,8 @@
 
 Six producers, a connection each, write all the time: idempotent, acks=all and acks=1, plain and
 compressed, several batches in flight. The broker gets SIGKILL at a random moment, now and then
-again while it starts, and the same producers go on against its successor. After each start, with every
-record either acknowledged or failed, all partitions are read:
+again while it starts, and the same producers go on against its successor. After each start, with
+every record either acknowledged or failed, all partitions are read:
 
   K1  offsets are dense from 0 to the high watermark
   K2  every acknowledged record lies at the offset of its acknowledgement

@@ -5,8 +5,8 @@
 Every case says what the broker does: it closes the connection, or answers with an error code. A set
 names what is acceptable. Apache Kafka 4.1 does the same, except where `kafka=` says otherwise:
 there it is laxer than a log with one copy can afford, or answers with an accident (-1). After each
-case a new client and one that has been connected from the beginning must be served, nothing may have been
-appended, and the resident memory of Weir (WEIR_PID) stays under its budget plus a margin.
+case a new client and one that has been connected from the beginning must be served, nothing may
+have been appended, and the resident memory of Weir (WEIR_PID) stays under its budget plus a margin.
 """
 import gzip
 import os
