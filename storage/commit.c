@@ -295,7 +295,7 @@ static void commit_write(struct partition *partition)
 static bool commit_zeros_memory(struct store *store)
 {
     if (store->zeros == NULL) {
-        store->zeros = pages_acquire_run(store->pages, STORE_ZEROS_SIZE, PAGES_CACHE);
+        store->zeros = cache_acquire_run(store, STORE_ZEROS_SIZE);
         if (store->zeros != NULL) {
             memset(store->zeros, 0, STORE_ZEROS_SIZE);
         }
@@ -316,8 +316,7 @@ static void commit_write_zeros(struct partition *partition)
     }
     int64_t until = segment->durable + ZEROS_AHEAD_MAX;
     until = until < segment->allocated ? until : segment->allocated;
-    piece = piece < until - from ? piece : (until - from) / unit * unit;
-    if (piece < ZEROS_PIECE_FIRST / 2 || !commit_zeros_memory(store)) {
+    if (until - from < piece || !commit_zeros_memory(store)) {
         return;
     }
     struct write *write = pool_take(&store->writes);

@@ -292,19 +292,40 @@ static enum status recovery_segment(struct recovery *recovery)
     return recovery_walk(recovery);
 }
 
-/* Empty files that were made ahead, and whatever else cannot follow the log. */
+static bool recovery_is_empty(struct partition *partition, int64_t base_offset)
+{
+    struct segment *segment = segment_open(partition->store, partition, base_offset);
+    struct scan scan;
+    bool empty = false;
+    if (segment == NULL) {
+        return false;
+    }
+    if (scan_open(&scan, segment) == 0) {
+        empty = scan_nonzero(&scan, 0, RECOVERY_GAP) < 0 && scan.error == 0;
+        scan_close(&scan);
+    }
+    segment_drop(segment);
+    return empty;
+}
+
+/* Files that were made ahead go when they are empty; whatever else cannot follow is kept aside. */
 static void recovery_drop_file(struct partition *partition, int64_t base_offset)
 {
     struct store *store = partition->store;
+    bool empty = recovery_is_empty(partition, base_offset);
     char path[STORE_PATH_SIZE];
     char path_target[STORE_PATH_SIZE];
     store_path_offset(store, path, partition->name, base_offset, ".log");
     store_path_offset(store, path_target, partition->name, base_offset, ".cut-0");
-    struct op op = {.kind = OP_RENAME, .path = path, .path_target = path_target};
+    struct op op = {
+        .kind = empty ? OP_UNLINK : OP_RENAME, .path = path, .path_target = path_target};
     (void)ring_call(store->ring, &op);
     store_path_offset(store, path, partition->name, base_offset, ".tail");
     op = (struct op){.kind = OP_UNLINK, .path = path};
     (void)ring_call(store->ring, &op);
+    if (empty) {
+        return;
+    }
     diag_line(store->diag, DIAG_WARN, "storage/recovery",
               "segment does not continue the log and is put aside", "partition=%s base_offset=%lld",
               partition->name, (long long)base_offset);

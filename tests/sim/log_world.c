@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/ring_backend.h"
 #include "wire/batch.h"
 #include "wire/record.h"
 
@@ -42,6 +43,97 @@ static void world_open_store(struct log_world *world)
     check(world->store != NULL);
 }
 
+/* ---- faults: the back end's hook sees every op before it is started ---- */
+
+struct world_backend {
+    struct ring_backend backend; /* first: the ring points here */
+    const struct ring_backend *original;
+    struct log_world *world;
+};
+
+struct world_fault {
+    void (*done)(struct op *op);
+    void *owner;
+    int error;
+};
+
+static void world_fault_done(struct op *op)
+{
+    struct world_fault *fault = op->owner;
+    op->owner = fault->owner;
+    op->done = fault->done;
+    op->result = -fault->error;
+    free(fault);
+    op->done(op);
+}
+
+static void world_submitted(struct ring *ring, struct op *op)
+{
+    const struct world_backend *hook = (const void *)ring->backend;
+    struct log_world *world = hook->world;
+    if (world->fail_one_in > 0 && (world->fail_kinds & (1U << op->kind)) != 0 &&
+        random_below(&world->fail_random, world->fail_one_in) == 0) {
+        struct world_fault *fault = malloc(sizeof(*fault));
+        check(fault != NULL);
+        *fault = (struct world_fault){op->done, op->owner, world->fail_error};
+        op->done = world_fault_done;
+        op->owner = fault;
+    }
+    hook->original->submitted(ring, op);
+}
+
+static void world_hook(struct log_world *world)
+{
+    struct world_backend *hook = malloc(sizeof(*hook));
+    check(hook != NULL);
+    *hook = (struct world_backend){*world->ring->backend, world->ring->backend, world};
+    hook->backend.submitted = world_submitted;
+    world->ring->backend = &hook->backend;
+}
+
+static void world_close_ring(struct log_world *world)
+{
+    if (world->world != NULL) {
+        struct world_backend *hook = (void *)(uintptr_t)world->ring->backend;
+        world->ring->backend = hook->original;
+        free(hook);
+    }
+    ring_close(world->ring);
+}
+
+void log_world_fail(struct log_world *world, uint32_t one_in, uint32_t kinds, int error)
+{
+    world->fail_one_in = one_in;
+    world->fail_kinds = kinds;
+    world->fail_error = error;
+}
+
+bool log_world_flip(struct log_world *world, const char *path, uint64_t position, int bit)
+{
+    uint8_t byte;
+    struct iovec slice = {&byte, 1};
+    struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_READ | OPEN_WRITE};
+    int64_t file = ring_call(world->ring, &op);
+    if (file < 0) {
+        return false;
+    }
+    op = (struct op){.kind = OP_READ,
+                     .file = (int32_t)file,
+                     .vector = &slice,
+                     .vector_count = 1,
+                     .position = position};
+    int64_t size = ring_call(world->ring, &op);
+    if (size == 1) {
+        byte ^= (uint8_t)(1U << bit);
+        op.kind = OP_WRITE;
+        op.flags = OP_DSYNC;
+        check(ring_call(world->ring, &op) == 1);
+    }
+    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+    (void)ring_call(world->ring, &op);
+    return size == 1;
+}
+
 static void world_make_data_dir(struct log_world *world)
 {
     struct op op = {.kind = OP_MKDIR, .path = world->options.data_dir};
@@ -68,6 +160,8 @@ void log_world_open(struct log_world *world, const struct log_world_options *opt
         struct sim_options sim = {.seed = own->seed, .disk_delay_ns_max = own->disk_delay_ns_max};
         world->world = sim_world_open(&sim);
         world->ring = sim_ring_open(world->world);
+        random_init(&world->fail_random, own->seed + 1);
+        world_hook(world);
         world_make_data_dir(world);
     } else {
         struct ring_options ring = {.kind = own->kind};
@@ -87,7 +181,7 @@ static void world_close_store(struct log_world *world)
 void log_world_close(struct log_world *world)
 {
     world_close_store(world);
-    ring_close(world->ring);
+    world_close_ring(world);
     if (world->world != NULL) {
         sim_world_close(world->world);
     }
@@ -203,7 +297,8 @@ void log_world_crash(struct log_world *world)
 {
     check(world->world != NULL);
     sim_world_crash(world->world);
-    ring_close(world->ring);
+    world_close_ring(world);
     world->ring = sim_ring_open(world->world);
+    world_hook(world);
     world_open_store(world);
 }

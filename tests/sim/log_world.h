@@ -35,6 +35,10 @@ struct log_world {
     struct timers timers;
     struct diag diag;
     struct store *store;
+    struct random fail_random;
+    uint32_t fail_one_in;
+    uint32_t fail_kinds;
+    int fail_error;
     char diag_buffer[65536];
 };
 
@@ -50,6 +54,12 @@ bool log_world_tick(struct log_world *world);
 bool log_world_until(struct log_world *world, const bool *flag, uint32_t ticks);
 /* Ticks for so long (virtual or real). */
 void log_world_sleep(struct log_world *world, uint64_t ms);
+
+/* From now on one op in `one_in` fails with -`error` after it took effect, only of the kinds in the
+ * mask (1 << enum op_kind); one_in 0 ends it. Simulated rings only. */
+void log_world_fail(struct log_world *world, uint32_t one_in, uint32_t kinds, int error);
+/* Flips one bit of a file; false when there is no such byte. */
+bool log_world_flip(struct log_world *world, const char *path, uint64_t position, int bit);
 
 /* A valid batch of `count` records, about `size` bytes in all, into memory; answers its size. The
  * content depends on `tag` alone. */

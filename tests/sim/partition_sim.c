@@ -13,6 +13,7 @@
  *   - duplicates get the offset of the original; last stable offset and aborted transactions are
  *     those of the oracle; a look-up by time finds the oracle's record
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -373,6 +374,8 @@ static void settle(struct history *history, bool all)
         }
         require(entry->append.base_offset == offset);
         offset = entry->append.base_offset + entry->append.header.last_offset_delta + 1;
+        entry->done = true; /* a power cut took the answer */
+        entry->append.status = STATUS_OK;
         history->entries[kept] = entry;
         kept += 1;
     }
@@ -440,6 +443,151 @@ static void clean_stop(struct history *history)
     settle(history, true);
 }
 
+/* A while of failing ops; afterwards everything is answered and the log goes on. False: the log is
+ * read-only and what lies behind its end is anybody's guess. */
+static bool fault_episode(struct history *history)
+{
+    static const uint32_t kinds[] = {1U << OP_WRITE, 1U << OP_WRITE, 1U << OP_ALLOCATE,
+                                     1U << OP_SYNC | 1U << OP_OPEN | 1U << OP_RENAME |
+                                         1U << OP_TRUNCATE | 1U << OP_MKDIR,
+                                     1U << OP_READ};
+    tick(history, 500);
+    size_t choice = pick(history, 5);
+    log_world_fail(&history->world, 1 + (uint32_t)pick(history, 10), kinds[choice],
+                   choice == 2 ? ENOSPC : EIO);
+    for (uint64_t i = 3 + pick(history, 10); i > 0; i--) {
+        send_one(history);
+        tick(history, pick(history, 10));
+    }
+    log_world_fail(&history->world, 0, 0, 0);
+    log_world_sleep(&history->world, 5000);
+    for (size_t i = 0; i < history->count; i++) {
+        require(history->entries[i]->done);
+    }
+    struct partition_facts facts = partition_facts(history->partition);
+    require(facts.state != PARTITION_FULL);
+    if (facts.state == PARTITION_FAILED) {
+        return false;
+    }
+    settle(history, true);
+    return true;
+}
+
+static void data_file(char *path, size_t size, const char *name)
+{
+    int length = snprintf(path, size, "/data/t-0/%s", name);
+    check(length > 0 && (size_t)length < size);
+}
+
+/* Names of the partition's files that end in `suffix`. */
+static int list_files(struct history *history, const char *suffix, char names[64][64])
+{
+    static char memory[65536];
+    struct ring_listing listing = {.names = memory, .size_max = sizeof(memory)};
+    struct op op = {.kind = OP_LIST, .path = "/data/t-0", .listing = &listing};
+    int64_t count = ring_call(history->world.ring, &op);
+    const char *name = memory;
+    int found = 0;
+    for (int64_t i = 0; i < count; i++) {
+        size_t size = strlen(name);
+        if (size > strlen(suffix) && size < 64 && found < 64 &&
+            strcmp(name + size - strlen(suffix), suffix) == 0) {
+            snprintf(names[found], 64, "%.63s", name);
+            found += 1;
+        }
+        name += size + 1;
+    }
+    return found;
+}
+
+static void flip_some(struct history *history, const char *suffix, uint64_t flips)
+{
+    char names[64][64];
+    char path[128];
+    int count = list_files(history, suffix, names);
+    for (uint64_t i = 0; count > 0 && i < flips; i++) {
+        data_file(path, sizeof(path), names[pick(history, (uint64_t)count)]);
+        uint64_t size = 0;
+        if (sim_world_file(history->world.world, path, &size) != NULL && size > 0) {
+            (void)log_world_flip(&history->world, path, pick(history, size), (int)pick(history, 8));
+        }
+    }
+}
+
+/* Every batch is served as it was, or refused. */
+static void read_tolerantly(struct history *history)
+{
+    for (size_t i = 0; i < history->count; i++) {
+        struct entry *entry = history->entries[i];
+        struct got got = {.read = {.offset = entry->append.base_offset, .first_whole = true}};
+        got.read.size_max = 1;
+        got.read.done = got_done;
+        got.read.owner = &got;
+        partition_read(history->partition, &got.read);
+        require(log_world_until(&history->world, &got.done, 1000000));
+        require(got.read.status == STATUS_OK || got.read.status == STATUS_CORRUPT_MESSAGE);
+        size_t within = 0;
+        for (int32_t k = 0; k < got.read.slice_count; k++) {
+            struct bytes slice = got.read.slices[k];
+            require(within + slice.size <= entry->append.size);
+            require(memcmp(slice.data, entry->memory + within, slice.size) == 0);
+            within += slice.size;
+        }
+        require(got.read.status != STATUS_OK || within == entry->append.size);
+        partition_read_release(history->partition, &got.read);
+    }
+}
+
+/* After a clean stop somebody damages or loses files. */
+static void damage(struct history *history)
+{
+    char names[64][64];
+    char path[128];
+    partition_close(history->partition, true);
+    log_world_restart(&history->world);
+    int64_t end = history->count == 0 ? 0 : -1;
+    if (end == 0) {
+        open_partition(history, false);
+        return;
+    }
+    switch (pick(history, 3)) {
+    case 0: /* bits of tail files: D gets older at worst */
+        flip_some(history, ".tail", 1 + pick(history, 6));
+        open_partition(history, false);
+        settle(history, true);
+        break;
+    case 1: { /* a folder as Kafka leaves it */
+        int count = list_files(history, ".tail", names);
+        for (int i = 0; i < count; i++) {
+            data_file(path, sizeof(path), names[i]);
+            struct op op = {.kind = OP_UNLINK, .path = path};
+            require(ring_call(history->world.ring, &op) == 0);
+            snprintf(strrchr(path, '.'), 8, ".index");
+            op = (struct op){.kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE};
+            int64_t file = ring_call(history->world.ring, &op);
+            require(file >= 0);
+            op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+            (void)ring_call(history->world.ring, &op);
+        }
+        open_partition(history, false);
+        settle(history, true);
+        break;
+    }
+    default: { /* bits of the log: found out, never served */
+        struct entry *last = history->entries[history->count - 1];
+        flip_some(history, ".log", 1 + pick(history, 4));
+        open_partition(history, false);
+        struct partition_facts facts = partition_facts(history->partition);
+        require(facts.high_watermark ==
+                last->append.base_offset + last->append.header.last_offset_delta + 1);
+        read_tolerantly(history);
+        partition_close(history->partition, false);
+        history->partition = NULL;
+        break;
+    }
+    }
+}
+
 static void run_history(struct history *history, uint64_t seed)
 {
     history->seed = seed;
@@ -466,7 +614,9 @@ static void run_history(struct history *history, uint64_t seed)
     open_partition(history, true);
     uint64_t steps = 100 + pick(history, 400);
     uint64_t ends = 0;
-    for (uint64_t i = 0; i < steps; i++) {
+    bool faulty = pick(history, 4) == 0;
+    bool writable = true;
+    for (uint64_t i = 0; i < steps && writable; i++) {
         uint64_t choice = pick(history, 100);
         if (choice < 55) {
             send_one(history);
@@ -492,12 +642,19 @@ static void run_history(struct history *history, uint64_t seed)
             ends += 1;
         } else if (choice == 98) {
             check_transactions(history);
+        } else if (choice == 99 && faulty) {
+            writable = fault_episode(history);
         }
     }
-    power_cut(history);
-    send_one(history);
-    clean_stop(history);
-    partition_close(history->partition, true);
+    if (writable) {
+        power_cut(history);
+        send_one(history);
+        clean_stop(history);
+        damage(history);
+    }
+    if (history->partition != NULL) {
+        partition_close(history->partition, true);
+    }
     log_world_close(&history->world);
     for (size_t i = 0; i < history->count; i++) {
         free(history->entries[i]->memory);
