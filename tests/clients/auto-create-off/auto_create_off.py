@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Where the broker may not create topics by itself, asking for one does not; an admin's wish does."""
+"""Where the broker may not create topics by itself, asking for one does not; CreateTopics does."""
 import os
 import sys
 import time
