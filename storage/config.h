@@ -7,15 +7,15 @@
 
 /* Effective values of one topic; a change applies to the next append, roll or upkeep. */
 struct partition_config {
-    int64_t segment_size_max;        /* segment.bytes */
-    int64_t segment_age_ms_max;      /* segment.ms */
-    int64_t retention_ms;            /* -1: no limit */
-    int64_t retention_size;          /* retention.bytes; -1: no limit */
-    int64_t producer_expiration_ms;  /* producer.id.expiration.ms */
-    int64_t file_delete_delay_ms;    /* file.delete.delay.ms */
-    bool delete_old;                 /* cleanup.policy contains delete */
-    bool compact;                    /* cleanup.policy contains compact */
-    bool log_append_time;            /* message.timestamp.type */
+    int64_t segment_size_max;       /* segment.bytes */
+    int64_t segment_age_ms_max;     /* segment.ms */
+    int64_t retention_ms;           /* -1: no limit */
+    int64_t retention_size;         /* retention.bytes; -1: no limit */
+    int64_t producer_expiration_ms; /* producer.id.expiration.ms */
+    int64_t file_delete_delay_ms;   /* file.delete.delay.ms */
+    bool delete_old;                /* cleanup.policy contains delete */
+    bool compact;                   /* cleanup.policy contains compact */
+    bool log_append_time;           /* message.timestamp.type */
 };
 
 enum writer_kind {

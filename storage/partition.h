@@ -5,11 +5,11 @@
  *
  *   log start <= last stable <= high watermark == durable <= end
  *
- * P1  The high watermark moves only when a DSYNC write that covers it has completed, batch by batch.
- * P2  Offsets are dense: the next batch begins where the last one ended.
- * P3  Nobody is told of a record before the high watermark has passed it: no answer, no read, no watch.
- * P4  Answers of one partition are given in offset order.
- * P5  A failed write is never retried on its file; waiters get KAFKA_STORAGE_ERROR (see recovery.h).
+ * P1  The high watermark moves only when a DSYNC write that covers it has completed, batch by
+ * batch. P2  Offsets are dense: the next batch begins where the last one ended. P3  Nobody is told
+ * of a record before the high watermark has passed it: no answer, no read, no watch. P4  Answers of
+ * one partition are given in offset order. P5  A failed write is never retried on its file; waiters
+ * get KAFKA_STORAGE_ERROR (see recovery.h).
  *
  * States: OPEN serves all; FULL (no space) refuses appends and tries again each second; FAILED is
  * read-only until restart. Reads go on in all three.
@@ -31,19 +31,19 @@ struct partition;
 enum partition_state { PARTITION_OPEN, PARTITION_FULL, PARTITION_FAILED };
 
 struct partition_options {
-    const char *topic;         /* a checked name: 1-249 of [a-zA-Z0-9._-] */
+    const char *topic; /* a checked name: 1-249 of [a-zA-Z0-9._-] */
     int32_t index;
     struct uuid topic_id;
     int32_t leader_epoch;
-    bool fresh;                /* just created: nothing on disk, look at nothing */
+    bool fresh; /* just created: nothing on disk, look at nothing */
     struct partition_config config;
 };
 
 /*
- * Blocking: loads the folder `<data>/<topic>-<index>` if it is there (recovery.h). A partition has no
- * folder before its first append. A folder whose partition.metadata names another topic id is moved
- * aside by the caller's decision: STATUS_INCONSISTENT_TOPIC_ID.
- * Other failures: STATUS_KAFKA_STORAGE_ERROR (disk), STATUS_NO_MEMORY.
+ * Blocking: loads the folder `<data>/<topic>-<index>` if it is there (recovery.h). A partition has
+ * no folder before its first append. A folder whose partition.metadata names another topic id is
+ * moved aside by the caller's decision: STATUS_INCONSISTENT_TOPIC_ID. Other failures:
+ * STATUS_KAFKA_STORAGE_ERROR (disk), STATUS_NO_MEMORY.
  */
 enum status partition_open(struct partition **out, struct store *store,
                            const struct partition_options *options);
@@ -59,24 +59,25 @@ void partition_close(struct partition *partition, bool clean);
  *
  * STATUS_OK: durable at base_offset, or a duplicate of a batch that is.
  * STATUS_OUT_OF_ORDER_SEQUENCE_NUMBER, STATUS_INVALID_PRODUCER_EPOCH, ...: see producers.h.
- * STATUS_RECORD_LIST_TOO_LARGE: larger than a segment. STATUS_KAFKA_STORAGE_ERROR: no space or FAILED.
+ * STATUS_RECORD_LIST_TOO_LARGE: larger than a segment. STATUS_KAFKA_STORAGE_ERROR: no space or
+ * FAILED.
  */
 struct partition_append {
     /* in */
     uint8_t *batch;
     size_t size;
-    struct batch_header header;  /* as decoded by batch_validate() */
-    int64_t now_ms;              /* wall clock; the timestamp where log_append_time */
+    struct batch_header header; /* as decoded by batch_validate() */
+    int64_t now_ms;             /* wall clock; the timestamp where log_append_time */
     /* out */
     enum status status;
-    int64_t base_offset;         /* -1 on error */
-    int64_t append_time_ms;      /* -1 unless log_append_time */
+    int64_t base_offset;    /* -1 on error */
+    int64_t append_time_ms; /* -1 unless log_append_time */
     int64_t log_start_offset;
     void (*done)(struct partition_append *append);
     void *owner;
     /* the partition's own until done */
     struct list_node node;
-    int64_t wait_offset;         /* answered when the high watermark passes it */
+    int64_t wait_offset; /* answered when the high watermark passes it */
 };
 
 void partition_append(struct partition *partition, struct partition_append *append);
@@ -94,16 +95,16 @@ struct aborted_transaction {
 
 /*
  * Bytes from the batch that contains `offset` on, whole from its first byte; the end may be cut
- * anywhere except inside the first batch. Slices stay valid (pinned) until partition_read_release().
- * At the high watermark (or last stable offset): STATUS_OK with size 0.
- * STATUS_OFFSET_OUT_OF_RANGE, STATUS_CORRUPT_MESSAGE (a block whose sum is wrong; one line says which),
- * STATUS_KAFKA_STORAGE_ERROR (read error), STATUS_NO_MEMORY (cache share spent: ask again later).
- * done() may run before partition_read() returns.
+ * anywhere except inside the first batch. Slices stay valid (pinned) until
+ * partition_read_release(). At the high watermark (or last stable offset): STATUS_OK with size 0.
+ * STATUS_OFFSET_OUT_OF_RANGE, STATUS_CORRUPT_MESSAGE (a block whose sum is wrong; one line says
+ * which), STATUS_KAFKA_STORAGE_ERROR (read error), STATUS_NO_MEMORY (cache share spent: ask again
+ * later). done() may run before partition_read() returns.
  */
 struct partition_read {
     /* in */
     int64_t offset;
-    uint32_t size_max;           /* bytes; the first batch comes whole even when larger, if first_whole */
+    uint32_t size_max; /* bytes; the first batch comes whole even when larger, if first_whole */
     bool first_whole;
     enum partition_isolation isolation;
     /* out */
@@ -111,10 +112,11 @@ struct partition_read {
     int64_t high_watermark;
     int64_t last_stable_offset;
     int64_t log_start_offset;
-    const struct bytes *slices;  /* inline_slices or pages */
+    const struct bytes *slices; /* inline_slices or pages */
     int32_t slice_count;
     size_t size;
-    struct aborted_transaction *aborted; /* read_committed: sorted by first offset; heap of the store */
+    struct aborted_transaction
+        *aborted; /* read_committed: sorted by first offset; heap of the store */
     int32_t aborted_count;
     void (*done)(struct partition_read *read);
     void *owner;
@@ -129,9 +131,9 @@ void partition_read(struct partition *partition, struct partition_read *read);
 void partition_read_release(struct partition *partition, struct partition_read *read);
 
 /*
- * Fires once, when at least size_wanted bytes are readable from `offset` (up to the high watermark, or
- * the last stable offset), or the partition fails, is deleted or closed. Firing detaches it. It may
- * fire inside partition_watch_add() when the condition holds already.
+ * Fires once, when at least size_wanted bytes are readable from `offset` (up to the high watermark,
+ * or the last stable offset), or the partition fails, is deleted or closed. Firing detaches it. It
+ * may fire inside partition_watch_add() when the condition holds already.
  */
 struct partition_watch {
     int64_t offset;
@@ -157,7 +159,8 @@ uint64_t partition_readable_size(const struct partition *partition, int64_t offs
 /*
  * LOOKUP_EARLIEST, LOOKUP_LATEST, LOOKUP_MAX_TIMESTAMP, or the first record with timestamp >= T,
  * record-exact, also inside compressed batches, below the high watermark or last stable offset.
- * Nothing found: STATUS_OK with offset -1 and timestamp -1. Earliest and latest answer timestamp -1.
+ * Nothing found: STATUS_OK with offset -1 and timestamp -1. Earliest and latest answer timestamp
+ * -1.
  */
 struct partition_lookup {
     int64_t timestamp;
@@ -165,7 +168,7 @@ struct partition_lookup {
     enum status status;
     int64_t offset;
     int64_t timestamp_found;
-    int32_t leader_epoch;        /* epoch of the found record; -1 when nothing was found */
+    int32_t leader_epoch; /* epoch of the found record; -1 when nothing was found */
     void (*done)(struct partition_lookup *lookup);
     void *owner;
     void *state;
@@ -189,11 +192,11 @@ struct partition_facts {
     int64_t last_stable_offset;
     int64_t high_watermark;
     int64_t end_offset;
-    int64_t size;                /* bytes of log, without space taken ahead */
+    int64_t size; /* bytes of log, without space taken ahead */
     int32_t segment_count;
     int32_t leader_epoch;
-    uint64_t cut_size;           /* bytes recovery kept aside at this start */
-    bool epoch_bump_due;         /* recovery lost bytes that may have been visible */
+    uint64_t cut_size;   /* bytes recovery kept aside at this start */
+    bool epoch_bump_due; /* recovery lost bytes that may have been visible */
 };
 struct partition_facts partition_facts(const struct partition *partition);
 const char *partition_name(const struct partition *partition); /* "orders-3" */
@@ -202,9 +205,9 @@ void partition_configure(struct partition *partition, const struct partition_con
 /* A new leader epoch begins at the end offset. */
 void partition_set_epoch(struct partition *partition, int32_t leader_epoch);
 
-/* Renames the folder to `<topic>-<index>.<32 hex>-delete`, syncs the data folder, answers; the files go
- * in the background. Fails pending appends and reads with UNKNOWN_TOPIC_OR_PARTITION. The partition is
- * freed when done() returns. */
+/* Renames the folder to `<topic>-<index>.<32 hex>-delete`, syncs the data folder, answers; the
+ * files go in the background. Fails pending appends and reads with UNKNOWN_TOPIC_OR_PARTITION. The
+ * partition is freed when done() returns. */
 struct partition_removal {
     enum status status;
     void (*done)(struct partition_removal *removal);

@@ -70,15 +70,21 @@ void segment_drop(struct segment *segment)
     heap_release(store->heap, segment, sizeof(*segment));
 }
 
-uint64_t segment_seed(const struct segment *segment, uint32_t number)
+uint64_t segment_seed_of(const struct uuid *topic_id, int32_t index, int64_t base_offset,
+                         uint32_t number)
 {
     uint8_t key[32];
-    const struct partition *partition = segment->partition;
-    memcpy(key, partition->topic_id.bytes, 16);
-    put_be32(key + 16, (uint32_t)partition->index);
-    put_be64(key + 20, (uint64_t)segment->base_offset);
+    memcpy(key, topic_id->bytes, 16);
+    put_be32(key + 16, (uint32_t)index);
+    put_be64(key + 20, (uint64_t)base_offset);
     put_be32(key + 28, number);
     return hash_bytes(bytes_of(key, sizeof(key)), 0);
+}
+
+uint64_t segment_seed(const struct segment *segment, uint32_t number)
+{
+    const struct partition *partition = segment->partition;
+    return segment_seed_of(&partition->topic_id, partition->index, segment->base_offset, number);
 }
 
 uint64_t segment_sum(const struct segment *segment, uint32_t number, const uint8_t *data,

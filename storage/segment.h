@@ -19,6 +19,7 @@
 
 #include "base/bytes.h"
 #include "base/list.h"
+#include "base/uuid.h"
 #include "storage/cache.h"
 #include "storage/config.h"
 #include "storage/files.h"
@@ -100,7 +101,10 @@ void segment_hold(struct segment *segment);
 /* Frees it with the last holder. */
 void segment_drop(struct segment *segment);
 
-/* Seed of a block's sum: topic id, partition index, base offset and block number. */
+/* Seed of a block's sum: XXH3-64 of topic id, partition index, base offset and block number, the
+ * numbers big-endian. UINT32_MAX is the number of the tail file's own pages. */
+uint64_t segment_seed_of(const struct uuid *topic_id, int32_t index, int64_t base_offset,
+                         uint32_t number);
 uint64_t segment_seed(const struct segment *segment, uint32_t number);
 uint64_t segment_sum(const struct segment *segment, uint32_t number, const uint8_t *data,
                      size_t size);

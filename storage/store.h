@@ -25,22 +25,22 @@ struct store_options {
     struct heap *heap;
     struct timers *timers;
     struct diag *diag;
-    const char *data_dir;     /* absolute or relative to the working folder; must exist */
+    const char *data_dir; /* absolute or relative to the working folder; must exist */
     enum writer_kind writer;
-    uint64_t hash_seed;       /* of in-memory tables only, never of files */
-    uint32_t files_max;       /* descriptors this core may hold for logs */
+    uint64_t hash_seed; /* of in-memory tables only, never of files */
+    uint32_t files_max; /* descriptors this core may hold for logs */
 };
 
 struct store_counters {
-    uint64_t appends;          /* batches */
-    uint64_t append_size;      /* bytes */
-    uint64_t writes;           /* log writes submitted */
-    uint64_t write_size;       /* bytes, with padding */
-    uint64_t reads;            /* block reads from disk */
+    uint64_t appends;     /* batches */
+    uint64_t append_size; /* bytes */
+    uint64_t writes;      /* log writes submitted */
+    uint64_t write_size;  /* bytes, with padding */
+    uint64_t reads;       /* block reads from disk */
     uint64_t read_size;
-    uint64_t cache_hits;       /* blocks found in slab or cache */
-    uint64_t duplicates;       /* batches answered from producer state */
-    uint64_t failures;         /* failed writes or syncs */
+    uint64_t cache_hits; /* blocks found in slab or cache */
+    uint64_t duplicates; /* batches answered from producer state */
+    uint64_t failures;   /* failed writes or syncs */
 };
 
 struct store;

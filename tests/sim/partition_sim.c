@@ -23,7 +23,7 @@
 #include "base/check.h"
 #include "storage/epochs.h"
 #include "storage/producers.h"
-#include "tests/sim/log_world.h"
+#include "tests/lib/log_world.h"
 #include "wire/batch.h"
 #include "wire/record.h"
 
@@ -63,6 +63,7 @@ struct history {
     size_t sent_total;
     struct producer_model producers[PRODUCERS];
     int64_t clock_ms;
+    uint64_t ends;
     bool big;
 };
 
@@ -588,6 +589,39 @@ static void damage(struct history *history)
     }
 }
 
+/* One random step; false: the log is read-only now. */
+static bool run_step(struct history *history, bool faulty)
+{
+    uint64_t choice = pick(history, 100);
+    if (choice < 55) {
+        send_one(history);
+    } else if (choice < 85) {
+        tick(history, 1 + pick(history, 12));
+    } else if (choice < 88) {
+        log_world_sleep(&history->world, pick(history, 3000));
+    } else if (choice < 92) {
+        struct partition_facts facts = partition_facts(history->partition);
+        if (facts.high_watermark > 0) {
+            (void)read_and_compare(history, (int64_t)pick(history, (uint64_t)facts.high_watermark));
+        }
+    } else if (choice < 94) {
+        look_up(history);
+    } else if (choice < 96) {
+        send_duplicate(history);
+    } else if (choice == 96 && history->ends < 8) {
+        power_cut(history);
+        history->ends += 1;
+    } else if (choice == 97 && history->ends < 8) {
+        clean_stop(history);
+        history->ends += 1;
+    } else if (choice == 98) {
+        check_transactions(history);
+    } else if (choice == 99 && faulty) {
+        return fault_episode(history);
+    }
+    return true;
+}
+
 static void run_history(struct history *history, uint64_t seed)
 {
     history->seed = seed;
@@ -612,39 +646,10 @@ static void run_history(struct history *history, uint64_t seed)
     };
     log_world_open(&history->world, &options);
     open_partition(history, true);
-    uint64_t steps = 100 + pick(history, 400);
-    uint64_t ends = 0;
     bool faulty = pick(history, 4) == 0;
     bool writable = true;
-    for (uint64_t i = 0; i < steps && writable; i++) {
-        uint64_t choice = pick(history, 100);
-        if (choice < 55) {
-            send_one(history);
-        } else if (choice < 85) {
-            tick(history, 1 + pick(history, 12));
-        } else if (choice < 88) {
-            log_world_sleep(&history->world, pick(history, 3000));
-        } else if (choice < 92) {
-            struct partition_facts facts = partition_facts(history->partition);
-            if (facts.high_watermark > 0) {
-                (void)read_and_compare(history,
-                                       (int64_t)pick(history, (uint64_t)facts.high_watermark));
-            }
-        } else if (choice < 94) {
-            look_up(history);
-        } else if (choice < 96) {
-            send_duplicate(history);
-        } else if (choice == 96 && ends < 8) {
-            power_cut(history);
-            ends += 1;
-        } else if (choice == 97 && ends < 8) {
-            clean_stop(history);
-            ends += 1;
-        } else if (choice == 98) {
-            check_transactions(history);
-        } else if (choice == 99 && faulty) {
-            writable = fault_episode(history);
-        }
+    for (uint64_t steps = 100 + pick(history, 400); steps > 0 && writable; steps--) {
+        writable = run_step(history, faulty);
     }
     if (writable) {
         power_cut(history);

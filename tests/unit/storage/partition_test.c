@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "storage/epochs.h"
 #include "storage/producers.h"
-#include "tests/sim/log_world.h"
+#include "tests/lib/log_world.h"
 #include "wire/batch.h"
 
 struct sent {
@@ -142,10 +142,377 @@ static void test_append_read(void **state)
     log_world_close(&world);
 }
 
+static void test_offsets_and_sizes(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 2});
+    struct partition_config config = log_config_default();
+    config.segment_size_max = 200000;
+    struct partition *partition = open_one(&world, &config, true);
+    assert_null(sim_world_file(world.world, "/data/orders-3/partition.metadata", &(uint64_t){0}));
+    struct got got;
+    fetch(&world, partition, &got, 0, 100);
+    assert_int_equal(got.read.status, STATUS_OK); /* at the high watermark: nothing */
+    assert_int_equal(got.read.size, 0);
+    free(got.bytes);
+    fetch(&world, partition, &got, 1, 100);
+    assert_int_equal(got.read.status, STATUS_OFFSET_OUT_OF_RANGE);
+    free(got.bytes);
+
+    struct sent large = {0};
+    send(partition, &large, 1, 1, 300000, 1000);
+    assert_true(large.done);
+    assert_int_equal(large.append.status, STATUS_RECORD_LIST_TOO_LARGE);
+    struct sent sent[3] = {0};
+    for (size_t i = 0; i < 3; i++) {
+        send(partition, &sent[i], i, 2, 150000, 1000);
+    }
+    assert_false(sent[2].done); /* nothing is answered before it is durable */
+    assert_int_equal(partition_facts(partition).high_watermark, 0);
+    assert_true(log_world_until(&world, &sent[2].done, 100000));
+    assert_int_equal(partition_facts(partition).segment_count, 3);
+    expect_all(&world, partition, sent, 3);
+    uint64_t size = 0;
+    const uint8_t *text = sim_world_file(world.world, "/data/orders-3/partition.metadata", &size);
+    assert_non_null(text);
+    static const char metadata[] = "version: 0\ntopic_id: QkJCQkJCQkJCQkJCQkJCQg\n";
+    assert_int_equal(size, sizeof(metadata) - 1);
+    assert_memory_equal(text, metadata, size);
+    text = sim_world_file(world.world, "/data/orders-3/leader-epoch-checkpoint", &size);
+    assert_non_null(text);
+    assert_memory_equal(text, "0\n1\n5 0\n", size);
+
+    /* A first batch larger than asked for comes whole, or not at all. */
+    struct got part = {.read = {.offset = 0, .size_max = 1000}};
+    part.read.done = got_done;
+    part.read.owner = &part;
+    partition_read(partition, &part.read);
+    assert_true(log_world_until(&world, &part.done, 1000));
+    assert_int_equal(part.read.status, STATUS_OK);
+    assert_int_equal(part.read.size, 0);
+    partition_read_release(partition, &part.read);
+    partition_close(partition, true);
+    free_sent(sent, 3);
+    free_sent(&large, 1);
+    log_world_close(&world);
+}
+
+struct watched {
+    struct partition_watch watch;
+    int fired;
+    int64_t high_watermark; /* when it fired */
+    struct partition *partition;
+};
+
+static void watched_fire(struct partition_watch *watch)
+{
+    struct watched *watched = watch->owner;
+    watched->fired += 1;
+    watched->high_watermark = partition_facts(watched->partition).high_watermark;
+}
+
+static void watch_at(struct partition *partition, struct watched *watched, int64_t offset,
+                     uint32_t size_wanted)
+{
+    *watched = (struct watched){.partition = partition};
+    watched->watch.offset = offset;
+    watched->watch.size_wanted = size_wanted;
+    watched->watch.fire = watched_fire;
+    watched->watch.owner = watched;
+    partition_watch_add(partition, &watched->watch);
+}
+
+static void test_watch(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 3});
+    struct partition_config config = log_config_default();
+    struct partition *partition = open_one(&world, &config, true);
+    struct watched first;
+    struct watched second;
+    struct watched third;
+    watch_at(partition, &first, 0, 1);
+    watch_at(partition, &second, 0, 15000);
+    watch_at(partition, &third, 0, 1000000);
+    struct sent sent[2] = {0};
+    send(partition, &sent[0], 1, 1, 10000, 1000);
+    assert_int_equal(first.fired, 0);
+    assert_true(log_world_until(&world, &sent[0].done, 10000));
+    assert_int_equal(first.fired, 1);
+    assert_int_equal(first.high_watermark, 1);
+    assert_int_equal(second.fired, 0);
+    send(partition, &sent[1], 2, 1, 10000, 1000);
+    assert_true(log_world_until(&world, &sent[1].done, 10000));
+    assert_int_equal(second.fired, 1);
+    assert_int_equal(first.fired, 1);
+    partition_watch_remove(&first.watch); /* idle: left alone */
+    struct watched at_once;
+    watch_at(partition, &at_once, 1, 1);
+    assert_int_equal(at_once.fired, 1);
+    assert_int_equal(third.fired, 0);
+    partition_close(partition, true);
+    assert_int_equal(third.fired, 1);
+    free_sent(sent, 2);
+    log_world_close(&world);
+}
+
+static void test_log_append_time(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 4});
+    struct partition_config config = log_config_default();
+    config.log_append_time = true;
+    struct partition *partition = open_one(&world, &config, true);
+    struct sent sent = {.memory = malloc(4096)};
+    size_t size = log_batch_make(sent.memory, 4096, 1, 3, 1000, 77);
+    send_memory(partition, &sent, size, 123456);
+    assert_true(log_world_until(&world, &sent.done, 10000));
+    assert_int_equal(sent.append.append_time_ms, 123456);
+    struct got got;
+    fetch(&world, partition, &got, 0, 4096);
+    struct batch_header header;
+    assert_int_equal(batch_check(bytes_of(got.bytes, got.read.size), &header), STATUS_OK);
+    assert_int_equal(header.max_timestamp, 123456);
+    assert_true((header.attributes & BATCH_LOG_APPEND_TIME) != 0);
+    assert_int_equal(header.leader_epoch, 5);
+    free(got.bytes);
+    partition_close(partition, true);
+    free_sent(&sent, 1);
+    log_world_close(&world);
+}
+
+static void test_epochs(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 5});
+    struct partition_config config = log_config_default();
+    struct partition *partition = open_one(&world, &config, true);
+    struct sent sent[2] = {0};
+    send(partition, &sent[0], 1, 4, 1000, 1000);
+    assert_true(log_world_until(&world, &sent[0].done, 10000));
+    partition_set_epoch(partition, 9);
+    send(partition, &sent[1], 2, 2, 1000, 1000);
+    assert_true(log_world_until(&world, &sent[1].done, 10000));
+    for (int round = 0; round < 2; round++) {
+        struct partition_epoch_end end = partition_epoch_end(partition, 5);
+        assert_int_equal(end.epoch, 5);
+        assert_int_equal(end.end_offset, 4);
+        end = partition_epoch_end(partition, 9);
+        assert_int_equal(end.epoch, 9);
+        assert_int_equal(end.end_offset, 6);
+        end = partition_epoch_end(partition, 10);
+        assert_int_equal(end.epoch, -1);
+        if (round == 0) {
+            /* Once with the checkpoint, and it is what a restart reads. */
+            partition_close(partition, true);
+            log_world_restart(&world);
+            partition = open_one(&world, &config, false);
+        }
+    }
+    partition_close(partition, true);
+    free_sent(sent, 2);
+    log_world_close(&world);
+}
+
+static void test_retention(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 6});
+    struct partition_config config = log_config_default();
+    config.segment_size_max = 100000;
+    struct partition *partition = open_one(&world, &config, true);
+    struct sent sent[10] = {0};
+    for (size_t i = 0; i < 10; i++) {
+        send(partition, &sent[i], i, 1, 60000, 1000 + (int64_t)i);
+    }
+    assert_true(log_world_until(&world, &sent[9].done, 100000));
+    assert_int_equal(partition_facts(partition).segment_count, 10);
+
+    /* A reader keeps its bytes, whatever happens to the segment. */
+    struct got held = {.read = {.offset = 0, .size_max = 1, .first_whole = true}};
+    held.read.done = got_done;
+    held.read.owner = &held;
+    partition_read(partition, &held.read);
+    assert_true(log_world_until(&world, &held.done, 1000));
+
+    config.retention_size = 200000;
+    partition_configure(partition, &config);
+    log_world_sleep(&world, 30000);
+    struct partition_facts facts = partition_facts(partition);
+    assert_in_range(facts.size, 180000, 270000);
+    assert_int_equal(facts.log_start_offset, 10 - facts.segment_count);
+    assert_memory_equal(held.read.slices[0].data, sent[0].memory, 1000);
+    partition_read_release(partition, &held.read);
+    struct got got;
+    fetch(&world, partition, &got, 0, 1);
+    assert_int_equal(got.read.status, STATUS_OFFSET_OUT_OF_RANGE);
+    free(got.bytes);
+    size_t first = (size_t)facts.log_start_offset;
+    expect_all(&world, partition, sent + first, 10 - first);
+    uint64_t size;
+    assert_null(sim_world_file(world.world, "/data/orders-3/00000000000000000000.log", &size));
+    assert_null(
+        sim_world_file(world.world, "/data/orders-3/00000000000000000000.log.deleted", &size));
+
+    partition_close(partition, true);
+    log_world_restart(&world);
+    partition = open_one(&world, &config, false);
+    assert_int_equal(partition_facts(partition).log_start_offset, facts.log_start_offset);
+    expect_all(&world, partition, sent + first, 10 - first);
+
+    /* By time even the active segment goes: it is rolled first. */
+    config.retention_ms = 1000;
+    partition_configure(partition, &config);
+    log_world_sleep(&world, 60000);
+    facts = partition_facts(partition);
+    assert_int_equal(facts.log_start_offset, 10);
+    assert_int_equal(facts.end_offset, 10);
+    assert_int_equal(facts.size, 0);
+    partition_close(partition, true);
+    log_world_restart(&world);
+    partition = open_one(&world, &config, false);
+    assert_int_equal(partition_facts(partition).end_offset, 10);
+    partition_close(partition, true);
+    free_sent(sent, 10);
+    log_world_close(&world);
+}
+
+static void removal_done(struct partition_removal *removal)
+{
+    *(bool *)removal->owner = true;
+}
+
+static void test_remove(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 7});
+    struct partition_config config = log_config_default();
+    struct partition *partition = open_one(&world, &config, true);
+    struct sent sent[2] = {0};
+    send(partition, &sent[0], 1, 1, 10000, 1000);
+    assert_true(log_world_until(&world, &sent[0].done, 10000));
+    send(partition, &sent[1], 1, 1, 10000, 1000); /* still under way */
+    bool removed = false;
+    struct partition_removal removal = {.done = removal_done, .owner = &removed};
+    struct watched watched;
+    watch_at(partition, &watched, 1, 100000);
+    partition_remove(partition, &removal);
+    assert_true(sent[1].done);
+    assert_int_equal(sent[1].append.status, STATUS_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(watched.fired, 1);
+    assert_true(log_world_until(&world, &removed, 10000));
+    assert_int_equal(removal.status, STATUS_OK);
+    uint64_t size;
+    assert_null(sim_world_file(world.world, "/data/orders-3/00000000000000000000.log", &size));
+
+    /* The name may come back at once. */
+    partition = open_one(&world, &config, true);
+    free_sent(sent, 2);
+    send(partition, &sent[0], 9, 1, 10000, 1000);
+    assert_true(log_world_until(&world, &sent[0].done, 10000));
+    assert_int_equal(sent[0].append.base_offset, 0);
+    log_world_sleep(&world, 1000);
+    partition_close(partition, true);
+    assert_null(sim_world_file(
+        world.world,
+        "/data/orders-3.42424242424242424242424242424242-delete/00000000000000000000.log", &size));
+    free_sent(sent, 1);
+    log_world_close(&world);
+}
+
+static void test_other_topic_id(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 8});
+    struct partition_config config = log_config_default();
+    struct partition *partition = open_one(&world, &config, true);
+    struct sent sent = {0};
+    send(partition, &sent, 1, 1, 10000, 1000);
+    assert_true(log_world_until(&world, &sent.done, 10000));
+    partition_close(partition, true);
+    struct partition_options options = {.topic = "orders", .index = 3, .config = config};
+    memset(options.topic_id.bytes, 0x43, 16);
+    assert_int_equal(partition_open(&partition, world.store, &options),
+                     STATUS_INCONSISTENT_TOPIC_ID);
+    free_sent(&sent, 1);
+    log_world_close(&world);
+}
+
+/* Headers at every distance from a block's end, batches of up to five blocks. */
+static void test_straddling(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 9});
+    struct partition_config config = log_config_default();
+    struct partition *partition = open_one(&world, &config, true);
+    enum { COUNT = 140 };
+    static struct sent sent[COUNT];
+    memset(sent, 0, sizeof(sent));
+    for (size_t i = 0; i < COUNT; i++) {
+        /* Each pair ends one byte later in its block than the pair before. */
+        size_t size = i % 2 == 0 ? 1000 : 65536 * (1 + i % 5) - 999;
+        send(partition, &sent[i], i, 1, size, 1000);
+        assert_true(log_world_until(&world, &sent[i].done, 10000));
+    }
+    for (int round = 0; round < 2; round++) {
+        expect_all(&world, partition, sent, COUNT);
+        partition_close(partition, true);
+        log_world_restart(&world);
+        partition = open_one(&world, &config, false);
+    }
+    partition_close(partition, true);
+    free_sent(sent, COUNT);
+    log_world_close(&world);
+}
+
+/* Once warm neither an append nor a read asks the heap; at rest a partition holds no descriptor. */
+static void test_no_allocation(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 10, .cache_size = 4 * MIB});
+    struct partition_config config = log_config_default();
+    struct partition *partition = open_one(&world, &config, true);
+    struct sent sent = {.memory = malloc(40000)};
+    size_t size = log_batch_make(sent.memory, 40000, 1, 1, 30000, 1000);
+    uint64_t calls = 0;
+    for (int i = 0; i < 400; i++) {
+        calls = i == 200 ? world.heap.calls : calls;
+        send_memory(partition, &sent, size, 1000);
+        assert_true(log_world_until(&world, &sent.done, 10000));
+        struct got got = {.read = {.offset = i, .size_max = 1, .first_whole = true}};
+        got.read.done = got_done;
+        got.read.owner = &got;
+        partition_read(partition, &got.read);
+        assert_true(log_world_until(&world, &got.done, 1000));
+        assert_int_equal(got.read.size, size);
+        partition_read_release(partition, &got.read);
+    }
+    /* The block table doubles once (128 to 256 rows); nothing else. */
+    assert_in_range(world.heap.calls - calls, 0, 1);
+    log_world_sleep(&world, 5000);
+    assert_int_equal(pages_size(world.pages, PAGES_SLAB), 0);
+    partition_close(partition, true);
+    free_sent(&sent, 1);
+    log_world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append_read),
+        cmocka_unit_test(test_append_read), cmocka_unit_test(test_offsets_and_sizes),
+        cmocka_unit_test(test_watch),       cmocka_unit_test(test_log_append_time),
+        cmocka_unit_test(test_epochs),      cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_remove),      cmocka_unit_test(test_other_topic_id),
+        cmocka_unit_test(test_straddling),  cmocka_unit_test(test_no_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

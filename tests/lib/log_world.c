@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/sim/log_world.h"
+#include "tests/lib/log_world.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A folder with any bytes in it opens on the simulated ring, without a crash and twice alike. The
+ * input's first byte says which files there are; the rest is cut into them in turn:
+ *   1 .log   2 .tail   4 .snapshot   8 leader-epoch-checkpoint   16 .txnindex   32 a second .log
+ * Every record that is served afterwards lies in a batch with the right CRC.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/lib/log_world.h"
+#include "wire/batch.h"
+
+static const char *const names[] = {
+    "00000000000000000000.log", "00000000000000000000.tail",     "00000000000000000005.snapshot",
+    "leader-epoch-checkpoint",  "00000000000000000000.txnindex", "00000000000000000010.log",
+};
+
+static void put_file(struct log_world *world, const char *name, const uint8_t *data, size_t size)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "/data/t-0/%s", name);
+    struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE};
+    int64_t file = ring_call(world->ring, &op);
+    check(file >= 0);
+    if (size > 0) {
+        struct iovec slice = {(void *)(uintptr_t)data, size};
+        op = (struct op){
+            .kind = OP_WRITE, .file = (int32_t)file, .vector = &slice, .vector_count = 1};
+        check(ring_call(world->ring, &op) == (int64_t)size);
+    }
+    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+    check(ring_call(world->ring, &op) == 0);
+}
+
+struct got {
+    struct partition_read read;
+    bool done;
+};
+
+static void got_done(struct partition_read *read)
+{
+    ((struct got *)read->owner)->done = true;
+}
+
+/* One read of everything; what comes is whole batches with right CRCs, but for the last. */
+static void read_all(struct log_world *world, struct partition *partition)
+{
+    struct partition_facts facts = partition_facts(partition);
+    check(facts.log_start_offset <= facts.last_stable_offset &&
+          facts.last_stable_offset <= facts.high_watermark &&
+          facts.high_watermark <= facts.end_offset);
+    struct got got = {.read = {.offset = facts.log_start_offset,
+                               .size_max = 1 << 20,
+                               .first_whole = true,
+                               .isolation = READ_COMMITTED}};
+    got.read.done = got_done;
+    got.read.owner = &got;
+    partition_read(partition, &got.read);
+    check(log_world_until(world, &got.done, 100000));
+    uint8_t *bytes = malloc(got.read.size + 1);
+    check(bytes != NULL);
+    size_t size = 0;
+    for (int32_t i = 0; i < got.read.slice_count; i++) {
+        memcpy(bytes + size, got.read.slices[i].data, got.read.slices[i].size);
+        size += got.read.slices[i].size;
+    }
+    size_t at = 0;
+    while (size - at >= BATCH_HEADER_SIZE && batch_size_of(bytes + at) <= (int64_t)(size - at)) {
+        size_t one = (size_t)batch_size_of(bytes + at);
+        struct batch_header header;
+        batch_header_decode(&header, bytes + at);
+        uint32_t crc = header.crc;
+        batch_seal(bytes + at, one);
+        batch_header_decode(&header, bytes + at);
+        check(header.crc == crc);
+        at += one;
+    }
+    free(bytes);
+    partition_read_release(partition, &got.read);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0 || size > 300000) {
+        return 0;
+    }
+    static struct log_world world;
+    log_world_open(&world, &(struct log_world_options){
+                               .seed = 1, .slab_size = 1 * MIB, .cache_size = 4 * MIB});
+    struct op op = {.kind = OP_MKDIR, .path = "/data/t-0"};
+    check(ring_call(world.ring, &op) == 0);
+    uint32_t files = (uint32_t)__builtin_popcount(data[0] & 63U);
+    size_t part = files == 0 ? 0 : (size - 1) / files;
+    const uint8_t *from = data + 1;
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        if ((data[0] & 1U << i) != 0) {
+            put_file(&world, names[i], from, part);
+            from += part;
+        }
+    }
+    struct partition_options options = {
+        .topic = "t", .index = 0, .leader_epoch = 1, .config = log_config_default()};
+    for (uint8_t i = 0; i < 16; i++) {
+        options.topic_id.bytes[i] = i;
+    }
+    int64_t end = -1;
+    for (int round = 0; round < 2; round++) {
+        struct partition *partition;
+        enum status status = partition_open(&partition, world.store, &options);
+        check(status == STATUS_OK);
+        struct partition_facts facts = partition_facts(partition);
+        check(round == 0 || facts.high_watermark == end);
+        end = facts.high_watermark;
+        read_all(&world, partition);
+        partition_close(partition, false);
+    }
+    log_world_close(&world);
+    return 0;
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tail files: the example of storage/FORMAT.md, and that no damaged page is ever believed. */
+#include "tests/lib/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/random.h"
+#include "storage/tail.h"
+
+/* The page in the block "```hex <name>" of FORMAT.md. */
+static void read_example(const char *name, uint8_t *page)
+{
+    FILE *file = fopen(WEIR_FORMAT_MD, "r");
+    assert_non_null(file);
+    char line[512];
+    char fence[64];
+    bool inside = false;
+    bool seen = false;
+    memset(page, 0, TAIL_PAGE_SIZE);
+    snprintf(fence, sizeof(fence), "```hex %s\n", name);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (strcmp(line, fence) == 0) {
+            inside = seen = true;
+            continue;
+        }
+        if (line[0] == '`') {
+            inside = false;
+        }
+        if (!inside) {
+            continue;
+        }
+        char *cursor;
+        unsigned long at = strtoul(line, &cursor, 16);
+        assert_true(*cursor == ':' && at + 16 <= TAIL_PAGE_SIZE);
+        cursor += 1;
+        for (int i = 0; i < 16; i++) {
+            page[at + (size_t)i] = (uint8_t)strtoul(cursor, &cursor, 16);
+        }
+    }
+    fclose(file);
+    assert_true(seen);
+}
+
+static struct tail_identity example_identity(void)
+{
+    struct tail_identity identity = {.index = 3, .base_offset = 100};
+    for (uint8_t i = 0; i < 16; i++) {
+        identity.topic_id.bytes[i] = i;
+    }
+    identity.seed = segment_seed_of(&identity.topic_id, 3, 100, UINT32_MAX);
+    return identity;
+}
+
+static void test_example(void **state)
+{
+    (void)state;
+    uint8_t page[TAIL_PAGE_SIZE];
+    struct tail_identity identity = example_identity();
+    struct tail_header header;
+    read_example("tail-header", page);
+    assert_true(tail_decode_header(page, &identity, &header));
+    assert_int_equal(header.sequence, 7);
+    assert_int_equal(header.position, 70000);
+    assert_int_equal(header.offset, 164);
+    assert_int_equal(header.log_size, 70000);
+    assert_int_equal(header.row_count, 1);
+    assert_int_equal(header.flags, TAIL_CLEAN | TAIL_NO_PRODUCERS);
+    assert_int_equal(header.running.position, 65600);
+    assert_int_equal(header.running.base_offset, 160);
+    uint8_t again[TAIL_PAGE_SIZE];
+    tail_encode_header(again, &header, identity.seed);
+    assert_memory_equal(again, page, TAIL_PAGE_SIZE);
+
+    struct block_row rows[TAIL_PAGE_ROWS];
+    read_example("tail-rows", page);
+    assert_int_equal(tail_decode_rows(page, 0, identity.seed, rows), 1);
+    assert_int_equal(rows[0].position, 0);
+    assert_int_equal(rows[0].base_offset, 100);
+    assert_true(rows[0].sum == UINT64_C(0x99aabbccddeeff00));
+    tail_encode_rows(again, 0, identity.seed, rows, 1);
+    assert_memory_equal(again, page, TAIL_PAGE_SIZE);
+}
+
+static void test_others_are_refused(void **state)
+{
+    (void)state;
+    uint8_t page[TAIL_PAGE_SIZE];
+    struct tail_header header;
+    read_example("tail-header", page);
+    struct tail_identity identity = example_identity();
+    identity.base_offset = 101;
+    assert_false(tail_decode_header(page, &identity, &header));
+    identity = example_identity();
+    identity.index = 4;
+    assert_false(tail_decode_header(page, &identity, &header));
+    identity = example_identity();
+    identity.topic_id.bytes[15] ^= 1;
+    assert_false(tail_decode_header(page, &identity, &header));
+    identity = example_identity();
+    identity.seed ^= 1;
+    assert_false(tail_decode_header(page, &identity, &header));
+    struct block_row rows[TAIL_PAGE_ROWS];
+    read_example("tail-rows", page);
+    assert_int_equal(tail_decode_rows(page, 1, example_identity().seed, rows), 0);
+}
+
+/* Every single bit, and every cut at a 512-byte block between an older and a newer page. */
+static void test_damage_is_seen(void **state)
+{
+    (void)state;
+    uint8_t page[TAIL_PAGE_SIZE];
+    uint8_t rows_page[TAIL_PAGE_SIZE];
+    struct tail_identity identity = example_identity();
+    struct tail_header header;
+    struct block_row rows[TAIL_PAGE_ROWS];
+    read_example("tail-header", page);
+    read_example("tail-rows", rows_page);
+    for (size_t bit = 0; bit < TAIL_PAGE_SIZE * 8; bit++) {
+        page[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        rows_page[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        assert_false(tail_decode_header(page, &identity, &header));
+        assert_int_equal(tail_decode_rows(rows_page, 0, identity.seed, rows), 0);
+        page[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        rows_page[bit / 8] ^= (uint8_t)(1U << bit % 8);
+    }
+    assert_true(tail_decode_header(page, &identity, &header));
+    struct tail_header newer = header;
+    newer.sequence = 9;
+    uint8_t newer_page[TAIL_PAGE_SIZE];
+    tail_encode_header(newer_page, &newer, identity.seed);
+    for (size_t cut = 512; cut < TAIL_PAGE_SIZE; cut += 512) {
+        uint8_t torn[2 * TAIL_PAGE_SIZE] = {0};
+        memcpy(torn, page, TAIL_PAGE_SIZE);
+        memcpy(torn + TAIL_PAGE_SIZE, newer_page, cut);
+        memcpy(torn + TAIL_PAGE_SIZE + cut, page + cut, TAIL_PAGE_SIZE - cut);
+        struct tail_header found;
+        assert_true(tail_decode_slots(torn, &identity, &found));
+        assert_int_equal(found.sequence, 7);
+    }
+    uint8_t both[2 * TAIL_PAGE_SIZE];
+    memcpy(both, page, TAIL_PAGE_SIZE);
+    memcpy(both + TAIL_PAGE_SIZE, newer_page, TAIL_PAGE_SIZE);
+    assert_true(tail_decode_slots(both, &identity, &header));
+    assert_int_equal(header.sequence, 9);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_others_are_refused),
+        cmocka_unit_test(test_damage_is_seen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
