@@ -21,17 +21,18 @@ struct recovery {
     int64_t offset_until;
     bool has_tail;
     struct tail_header tail;
+    bool has_rows; /* they came with the header's read */
     int64_t file_size;
 };
 
-static bool recovery_read_tail(struct recovery *recovery)
+static enum status recovery_read_tail(struct recovery *recovery)
 {
     struct partition *partition = recovery->partition;
     struct store *store = partition->store;
     size_t run_size = (size_t)BLOCK_SIZE;
     uint8_t *run = cache_acquire_run(store, run_size);
     if (run == NULL) {
-        return false;
+        return STATUS_NO_MEMORY;
     }
     char path[STORE_PATH_SIZE];
     store_path_offset(store, path, partition->name, recovery->segment->base_offset, ".tail");
@@ -40,8 +41,12 @@ static bool recovery_read_tail(struct recovery *recovery)
     bool found = folder_read(store, path, store_direct(store), run, run_size, &size) == 0 &&
                  size >= TAIL_HEADER_PAGES * TAIL_PAGE_SIZE &&
                  tail_decode_slots(run, &identity, &recovery->tail);
+    /* Of the last segment the rows are needed; those of up to 116 MiB of log lie in this read. */
+    recovery->has_rows =
+        found && recovery->last && tail_take_run(recovery->segment, &recovery->tail, run, size);
     cache_release_run(store, run, run_size);
-    return found;
+    recovery->has_tail = found;
+    return STATUS_OK;
 }
 
 /* Facts of the header into the segment. */
@@ -95,7 +100,7 @@ static void recovery_fall_back(struct segment *segment, int64_t limit)
 static enum status recovery_load_rows(struct recovery *recovery)
 {
     struct segment *segment = recovery->segment;
-    int64_t result = job_wait(tail_read_job(segment));
+    int64_t result = recovery->has_rows ? 0 : job_wait(tail_read_job(segment));
     if (result == -ENOMEM || !segment_reserve_rows(segment, 1)) {
         return STATUS_NO_MEMORY;
     }
@@ -172,6 +177,13 @@ static int64_t recovery_rest_end(struct scan *scan, int64_t position)
     return until;
 }
 
+/* Nothing was found behind D, and what follows is known to be zeros: all stays as it is. */
+static bool recovery_is_settled(struct scan *scan, int64_t position)
+{
+    return scan->file_size - position <= RECOVERY_GAP &&
+           scan_nonzero(scan, position, RECOVERY_GAP) < 0 && scan->error == 0;
+}
+
 /* R2 to R4 for the file that stays open for appends, or was not sealed yet. */
 static int64_t recovery_settle(struct scan *scan, struct partition *partition, bool cut)
 {
@@ -222,11 +234,14 @@ static enum status recovery_walk(struct recovery *recovery)
     int64_t result = scan.error;
     if (result == 0) {
         bool cut = recovery->last || walk.offset >= recovery->next_base;
-        result = recovery_settle(&scan, partition, cut);
+        bool idle = recovery->has_tail && walk.position == recovery->tail.position;
+        if (!idle || !recovery_is_settled(&scan, walk.position)) {
+            result = recovery_settle(&scan, partition, cut);
+        }
         segment->damaged = !cut && scan_nonzero(&scan, walk.position, RECOVERY_GAP) >= 0;
     }
     segment->allocated = scan.file_size;
-    segment->written_until = scan.file_size;
+    segment->written_until = segment->size; /* what follows may be allocated only */
     scan_close(&scan);
     return result < 0 ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK;
 }
@@ -248,8 +263,7 @@ static enum status recovery_probe(struct recovery *recovery)
     if (recovery->file_size < 0) {
         return STATUS_KAFKA_STORAGE_ERROR;
     }
-    recovery->has_tail = recovery_read_tail(recovery);
-    return STATUS_OK;
+    return recovery_read_tail(recovery);
 }
 
 static bool recovery_is_sealed(const struct recovery *recovery)
@@ -376,7 +390,7 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
         };
         enum status status = recovery_probe(&recovery);
         bool follows =
-            recovery.last ||
+            status != STATUS_OK || recovery.last ||
             (recovery.next_base < offset_until &&
              (recovery_is_sealed(&recovery) || recovery_begins(partition, recovery.next_base)));
         if (!follows) {

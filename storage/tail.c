@@ -268,6 +268,34 @@ static bool tail_take_rows(struct job *job, size_t size)
     return true;
 }
 
+bool tail_take_run(struct segment *segment, const struct tail_header *header, const uint8_t *run,
+                   size_t size)
+{
+    uint32_t pages = (header->row_count + TAIL_PAGE_ROWS - 1) / TAIL_PAGE_ROWS;
+    if ((TAIL_HEADER_PAGES + (size_t)pages) * TAIL_PAGE_SIZE > size ||
+        !segment_reserve_rows(segment, header->position)) {
+        return false;
+    }
+    uint64_t seed = segment_seed(segment, UINT32_MAX);
+    for (uint32_t i = 0; i < pages; i++) {
+        uint32_t first = i * TAIL_PAGE_ROWS;
+        uint32_t wanted = header->row_count - first;
+        wanted = wanted < TAIL_PAGE_ROWS ? wanted : TAIL_PAGE_ROWS;
+        struct block_row rows[TAIL_PAGE_ROWS];
+        const uint8_t *page = run + (TAIL_HEADER_PAGES + (size_t)i) * TAIL_PAGE_SIZE;
+        if (tail_decode_rows(page, i, seed, rows) < wanted) {
+            return false;
+        }
+        memcpy(&segment->rows[first], rows, wanted * sizeof(rows[0]));
+    }
+    if (header->position % BLOCK_SIZE != 0) {
+        segment->rows[header->row_count] = header->running;
+    }
+    segment->tail_rows = header->row_count;
+    segment->row_count = (uint32_t)((header->position + BLOCK_SIZE - 1) / BLOCK_SIZE);
+    return true;
+}
+
 static void tail_read_run(struct job *job)
 {
     struct segment *segment = job->segment;

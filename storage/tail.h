@@ -84,6 +84,10 @@ void tail_encode_rows(uint8_t *page, uint32_t index, uint64_t seed, const struct
 bool tail_decode_slots(const uint8_t *pages, const struct tail_identity *identity,
                        struct tail_header *header);
 
+/* All rows from the first `size` bytes of the file; false when they are not all there and sound. */
+bool tail_take_run(struct segment *segment, const struct tail_header *header, const uint8_t *run,
+                   size_t size);
+
 /* Writes rows and header as of segment->visible; `flags` of CLEAN. NULL: no memory. */
 [[nodiscard]] struct job *tail_write_job(struct segment *segment, uint32_t flags);
 /* Reads the rows of a finished segment; 0, -EBADMSG (rebuild it) or another -errno. */
