@@ -266,9 +266,12 @@ static enum status recovery_probe(struct recovery *recovery)
     return recovery_read_tail(recovery);
 }
 
+/* A sealed segment may have been the last one at a crash and grown again: then the seal on disk is
+ * older than its end, which is where the next one begins. */
 static bool recovery_is_sealed(const struct recovery *recovery)
 {
     return recovery->has_tail && (recovery->tail.flags & TAIL_SEALED) != 0 &&
+           recovery->tail.offset == recovery->next_base &&
            recovery->file_size >= recovery->tail.log_size &&
            recovery->tail.offset <= recovery->offset_until;
 }

@@ -36,11 +36,17 @@ static int64_t load_snapshot(struct partition *partition, const struct folder *f
     int64_t now_ms = ring_wall_ms(store->ring);
     for (uint32_t i = folder->snapshot_count; i > 0; i--) {
         int64_t offset = folder->snapshots[i - 1];
-        if (offset > partition->end_offset || offset < partition->log_start_offset) {
-            continue;
-        }
         char path[STORE_PATH_SIZE];
         store_path_offset(store, path, partition->name, offset, ".snapshot");
+        if (offset > partition->end_offset) {
+            /* Of a log that was longer: it must not be believed when this one gets there. */
+            struct op op = {.kind = OP_UNLINK, .path = path};
+            (void)ring_call(store->ring, &op);
+            continue;
+        }
+        if (offset < partition->log_start_offset) {
+            continue;
+        }
         size_t size = 0;
         size_t run_size = 0;
         uint8_t *run = read_whole(store, path, &size, &run_size);

@@ -282,6 +282,8 @@ static void name_run(struct job *job)
         goto end;
     }
     store_path_offset(store, job->path, partition->name, segment->base_offset, ".tail");
+    /* A tail file of a segment that recovery dropped would vouch for bytes that are not there. */
+    JOB_AWAIT(job, .kind = OP_UNLINK, .path = job->path);
     JOB_AWAIT(job, .kind = OP_OPEN, .path = job->path, .flags = OPEN_WRITE | OPEN_CREATE);
     if (job->op.result < 0) {
         goto end;
