@@ -21,8 +21,8 @@ struct arena {
     struct arena_block *block; /* newest first */
     uint8_t *cursor;
     uint8_t *limit;
-    size_t size;               /* bytes of blocks held */
-    size_t size_max;           /* bytes of blocks at most */
+    size_t size;     /* bytes of blocks held */
+    size_t size_max; /* bytes of blocks at most */
     bool failed;
 };
 

@@ -29,10 +29,10 @@ struct diag_site {
 };
 
 struct diag {
-    int file;                /* descriptor; -1 swallows (tests) */
-    int core;                /* -1: no core */
+    int file; /* descriptor; -1 swallows (tests) */
+    int core; /* -1: no core */
     enum diag_level level_min;
-    int64_t wall_ms;         /* set by the core each tick */
+    int64_t wall_ms; /* set by the core each tick */
     char *buffer;
     size_t size;
     size_t size_max;

@@ -13,10 +13,10 @@
 #include <stdint.h>
 
 struct heap {
-    uint64_t calls;      /* acquires since start; the figure tests watch */
-    size_t size;         /* bytes held now */
+    uint64_t calls; /* acquires since start; the figure tests watch */
+    size_t size;    /* bytes held now */
     size_t size_peak;
-    size_t size_max;     /* bytes */
+    size_t size_max; /* bytes */
 };
 
 void heap_init(struct heap *heap, size_t size_max);

@@ -74,29 +74,29 @@ struct op {
     enum op_kind kind;
     uint32_t flags;
     int32_t file;
-    int32_t vector_count;      /* 1..OP_VECTOR_MAX for READ, WRITE, RECV, SEND */
+    int32_t vector_count; /* 1..OP_VECTOR_MAX for READ, WRITE, RECV, SEND */
     const struct iovec *vector;
-    uint64_t position;         /* bytes */
-    uint64_t size;             /* bytes */
+    uint64_t position; /* bytes */
+    uint64_t size;     /* bytes */
     const char *path;
     const char *path_target;
     struct ring_listing *listing;
     int64_t result;
     void (*done)(struct op *op);
-    void *owner;               /* the submitter's; the ring never looks */
+    void *owner; /* the submitter's; the ring never looks */
 
     /* The ring's own from submit to done. */
     struct list_node node;
-    uint64_t moved;            /* bytes already transferred of a continued op */
-    uint64_t due_ns;           /* simulated */
+    uint64_t moved;  /* bytes already transferred of a continued op */
+    uint64_t due_ns; /* simulated */
     void *backend;
 };
 
 /* Names of a folder without "." and "..", in no order. The caller owns the memory. */
 struct ring_listing {
-    char *names;      /* NUL-separated */
-    size_t size;      /* bytes used */
-    size_t size_max;  /* bytes available; a longer listing ends with -ENOBUFS */
+    char *names;     /* NUL-separated */
+    size_t size;     /* bytes used */
+    size_t size_max; /* bytes available; a longer listing ends with -ENOBUFS */
     uint32_t count;
 };
 
@@ -106,8 +106,8 @@ struct ring;
 
 struct ring_options {
     enum ring_kind kind;
-    uint32_t entries;         /* submission queue size, a power of two; 0 = 1024 */
-    char refusal[160];        /* out: why io_uring was not taken, else "" */
+    uint32_t entries;  /* submission queue size, a power of two; 0 = 1024 */
+    char refusal[160]; /* out: why io_uring was not taken, else "" */
 };
 
 /* 0 or -errno. AUTO takes io_uring where it works, posix elsewhere and says why in `refusal`. */

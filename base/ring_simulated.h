@@ -23,7 +23,7 @@ struct sim_world;
 
 struct sim_options {
     uint64_t seed;
-    uint32_t stream_cut_max;   /* RECV gives 1..this many bytes at once; 0 = no cutting */
+    uint32_t stream_cut_max; /* RECV gives 1..this many bytes at once; 0 = no cutting */
     uint64_t disk_delay_ns_max;
     uint64_t net_delay_ns_max;
 };

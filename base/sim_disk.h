@@ -21,11 +21,11 @@
 struct sim_inode;
 
 struct sim_disk {
-    struct random *random;   /* borrowed */
-    struct list inodes;      /* in order of creation */
-    struct list changes;     /* of names, not yet stable, oldest first */
+    struct random *random; /* borrowed */
+    struct list inodes;    /* in order of creation */
+    struct list changes;   /* of names, not yet stable, oldest first */
     struct sim_inode *root;
-    bool garbage;            /* some inode has no holder any more */
+    bool garbage; /* some inode has no holder any more */
 };
 
 void sim_disk_init(struct sim_disk *disk, struct random *random);

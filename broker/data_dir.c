@@ -143,21 +143,22 @@ int identity_load(struct server *server, struct ring *ring, char message[SERVER_
         !property_find(text, "cluster.id", server->cluster_id, sizeof(server->cluster_id)) ||
         !property_find(text, "node.id", node, sizeof(node))) {
         snprintf(message, SERVER_MESSAGE_SIZE,
-                 "%s cannot be used: %s; restore it, or move the data folder away", path,
+                 "%.200s cannot be used: %s; restore it, or move the data folder away", path,
                  size < 0 ? strerror((int)-size) : "cluster.id or node.id is missing");
         return 3;
     }
     if (server->config->cluster_id[0] != '\0' &&
         strcmp(server->config->cluster_id, server->cluster_id) != 0) {
-        snprintf(message, SERVER_MESSAGE_SIZE,
-                 "%s belongs to cluster %s, the configuration says cluster.id=%s; use the right "
-                 "data folder",
-                 path, server->cluster_id, server->config->cluster_id);
+        snprintf(
+            message, SERVER_MESSAGE_SIZE,
+            "%.200s belongs to cluster %s, the configuration says cluster.id=%s; use the right "
+            "data folder",
+            path, server->cluster_id, server->config->cluster_id);
         return 2;
     }
     if (atoi(node) != server->node_id) {
         snprintf(message, SERVER_MESSAGE_SIZE,
-                 "%s belongs to node %s, the configuration says node.id=%d; use the right data "
+                 "%.200s belongs to node %s, the configuration says node.id=%d; use the right data "
                  "folder",
                  path, node, server->node_id);
         return 2;

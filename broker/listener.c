@@ -219,6 +219,15 @@ bool listeners_are_shut(const struct server *server)
     return true;
 }
 
+void listeners_close(struct server *server)
+{
+    check(listeners_are_shut(server));
+    for (int32_t i = 0; i < server->listener_count; i++) {
+        struct op op = {.kind = OP_CLOSE, .file = server->listeners[i].socket};
+        (void)ring_call(server->cores[METADATA_CORE].ring, &op);
+    }
+}
+
 const struct listener *server_listener(const struct server *server, int32_t index)
 {
     check(index >= 0);

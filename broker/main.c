@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "broker/cli/cli.h"
 #include "broker/serve.h"
 
 struct verb {
@@ -13,6 +14,10 @@ struct verb {
 
 static const struct verb VERBS[] = {
     {"serve", "run a broker in the foreground", serve_run},
+    {"topic", "make, list, describe and delete topics", topic_run},
+    {"produce", "write records to a topic", produce_run},
+    {"consume", "print the records of a topic", consume_run},
+    {"status", "show the cluster, its round trip, and what a durable write costs", status_run},
 };
 
 static void usage(FILE *to)

@@ -247,6 +247,7 @@ void server_close(struct server *server)
     for (int32_t i = 0; i < server->core_count; i++) {
         (void)mailbox_drain(&server->cores[i].mailbox); /* nodes on their way home */
     }
+    listeners_close(server);
     if (server->metadata != NULL) {
         check(atomic_load(&server->cores_closed) == server->core_count);
         checkpoints_write(server, server->cores[METADATA_CORE].ring);

@@ -107,3 +107,4 @@ const struct listener *server_listener(const struct server *server, int32_t inde
 int listeners_open(struct server *server, char message[SERVER_MESSAGE_SIZE]);
 void listeners_shut(struct server *server);
 bool listeners_are_shut(const struct server *server);
+void listeners_close(struct server *server); /* blocking */

@@ -13,8 +13,9 @@
 #define SEQUENCE_MASK UINT32_C(0x7fffffff) /* 2147483647 wraps to 0 */
 
 #define SNAPSHOT_VERSION 1
-#define SNAPSHOT_HEADER_SIZE ((size_t)10) /* version i16, CRC-32C u32 of what follows, count i32   \
-                                           */
+#define SNAPSHOT_HEADER_SIZE                                                                       \
+    ((size_t)10) /* version i16, CRC-32C u32 of what follows, count i32                            \
+                  */
 #define SNAPSHOT_CRC_START ((size_t)6)
 #define SNAPSHOT_ENTRY_SIZE ((size_t)46)
 

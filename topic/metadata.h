@@ -23,8 +23,9 @@
 
 #define METADATA_CORE 0
 #define METADATA_NAME "__cluster_metadata"
-#define METADATA_PARTITIONS_MAX 100000 /* of one change; Kafka's own limit is 10,000 per request   \
-                                        */
+#define METADATA_PARTITIONS_MAX                                                                    \
+    100000 /* of one change; Kafka's own limit is 10,000 per request                               \
+            */
 #define PRODUCER_ID_BLOCK 1000
 
 enum change_kind {

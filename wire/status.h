@@ -8,15 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum [[nodiscard]] status {
+enum [[nodiscard]] status{
 #define STATUS(name, code, retriable, sentence) STATUS_##name,
 #include "wire/error.def"
 #undef STATUS
     STATUS_COUNT,
 };
 
-int16_t status_code(enum status status);          /* what goes on the wire; 0 for STATUS_OK */
-enum status status_from_code(int16_t code);       /* STATUS_UNKNOWN_SERVER_ERROR when not known */
-const char *status_name(enum status status);      /* "OFFSET_OUT_OF_RANGE" */
+int16_t status_code(enum status status);     /* what goes on the wire; 0 for STATUS_OK */
+enum status status_from_code(int16_t code);  /* STATUS_UNKNOWN_SERVER_ERROR when not known */
+const char *status_name(enum status status); /* "OFFSET_OUT_OF_RANGE" */
 const char *status_sentence(enum status status);
 bool status_is_retriable(enum status status);

@@ -18,6 +18,8 @@
 #define PARTITIONS 2
 #define ROUNDS 6
 #define BATCH_SIZE_MAX 4096
+#define TIMESTAMP                                                                                  \
+    INT64_C(1767225600000) /* where the simulated wall clock begins: not too old to keep */
 
 static uint64_t current_seed;
 
@@ -39,7 +41,7 @@ static struct bytes batch_make(uint8_t *memory, int round, int32_t partition)
         char value[64];
         int size =
             snprintf(value, sizeof(value), "round %d partition %d record %d", round, partition, i);
-        batch_builder_add(&builder, 1, BYTES_NULL, bytes_of(value, (size_t)size), NULL, 0);
+        batch_builder_add(&builder, TIMESTAMP, BYTES_NULL, bytes_of(value, (size_t)size), NULL, 0);
     }
     struct bytes batch;
     expect(batch_builder_finish(&builder, CODEC_NONE, 0, (struct batch_scratch){0}, 0, &batch) ==
