@@ -81,9 +81,8 @@ static bool diag_site_pass(struct diag_site *site, uint64_t second)
 }
 
 /* Appends to the buffer behind *size; false when it does not fit. */
-static bool diag_append(struct diag *diag, size_t *size, const char *format, va_list arguments)
-    __attribute__((format(printf, 3, 0)));
-static bool diag_append(struct diag *diag, size_t *size, const char *format, va_list arguments)
+[[gnu::format(printf, 3, 0)]] static bool diag_append(struct diag *diag, size_t *size,
+                                                      const char *format, va_list arguments)
 {
     size_t room = diag->size_max - *size;
     int count = vsnprintf(diag->buffer + *size, room, format, arguments);
@@ -94,9 +93,8 @@ static bool diag_append(struct diag *diag, size_t *size, const char *format, va_
     return true;
 }
 
-static bool diag_print(struct diag *diag, size_t *size, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static bool diag_print(struct diag *diag, size_t *size, const char *format, ...)
+[[gnu::format(printf, 3, 4)]] static bool diag_print(struct diag *diag, size_t *size,
+                                                     const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

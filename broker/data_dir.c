@@ -255,12 +255,14 @@ static void folder_tidy(struct server *server, struct ring *ring, const char *fo
 void strays_tidy(struct server *server)
 {
     struct ring *ring = server->cores[METADATA_CORE].ring;
+    struct heap *heap = &server->cores[METADATA_CORE].heap;
     struct ring_listing listing = {.size_max = 64 * KIB};
     int64_t result;
     do {
-        free(listing.names);
-        listing = (struct ring_listing){.names = malloc(listing.size_max * 4),
-                                        .size_max = listing.size_max * 4};
+        heap_release(heap, listing.names, listing.size_max);
+        size_t size_max = listing.size_max * 4;
+        listing =
+            (struct ring_listing){.names = heap_acquire(heap, size_max), .size_max = size_max};
         if (listing.names == NULL) {
             return;
         }
@@ -270,7 +272,7 @@ void strays_tidy(struct server *server)
     for (size_t at = 0; result > 0 && at < listing.size; at += strlen(listing.names + at) + 1) {
         folder_tidy(server, ring, listing.names + at);
     }
-    free(listing.names);
+    heap_release(heap, listing.names, listing.size_max);
 }
 
 /* ---- checkpoints ---- */
@@ -280,7 +282,8 @@ static void checkpoint_write(struct server *server, struct ring *ring, const cha
                              const char *lines, int32_t count)
 {
     size_t size = strlen(lines) + 32;
-    char *text = malloc(size);
+    struct heap *heap = &server->cores[METADATA_CORE].heap;
+    char *text = heap_acquire(heap, size);
     if (text == NULL) {
         return;
     }
@@ -292,17 +295,18 @@ static void checkpoint_write(struct server *server, struct ring *ring, const cha
                   "file=%s error=\"%s\" remedy=\"only Apache Kafka reads it; Weir does not\"", name,
                   strerror((int)-result));
     }
-    free(text);
+    heap_release(heap, text, size);
 }
 
 void checkpoints_write(struct server *server, struct ring *ring)
 {
     size_t room = ((size_t)server->cores[METADATA_CORE].image.partition_count + 1) * 300;
-    char *ends = malloc(room);
-    char *starts = malloc(room);
+    struct heap *heap = &server->cores[METADATA_CORE].heap;
+    char *ends = heap_acquire(heap, room);
+    char *starts = heap_acquire(heap, room);
     if (ends == NULL || starts == NULL) {
-        free(ends);
-        free(starts);
+        heap_release(heap, ends, room);
+        heap_release(heap, starts, room);
         return;
     }
     size_t end_size = 0;
@@ -334,6 +338,6 @@ void checkpoints_write(struct server *server, struct ring *ring)
     checkpoint_write(server, ring, "recovery-point-offset-checkpoint", ends, end_count);
     checkpoint_write(server, ring, "replication-offset-checkpoint", ends, end_count);
     checkpoint_write(server, ring, "log-start-offset-checkpoint", starts, start_count);
-    free(ends);
-    free(starts);
+    heap_release(heap, ends, room);
+    heap_release(heap, starts, room);
 }
