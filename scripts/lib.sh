@@ -9,6 +9,17 @@ packages_build=(
 packages_quick=("${packages_build[@]}" libcmocka-dev kcat clang-format-14)
 packages_test=("${packages_quick[@]}" librdkafka-dev clang-14 libclang-rt-14-dev llvm-14 jq)
 
+# packages_toolchains: what the client suites need beside it, where the machine has no such command,
+# one a line. Debian's Go is older than the Go clients want, so it is not among them.
+packages_toolchains()
+{
+    command -v javac >/dev/null || echo default-jdk-headless
+    command -v mvn >/dev/null || echo maven
+    command -v npm >/dev/null || printf 'nodejs\nnpm\n'
+    command -v cargo >/dev/null || echo cargo
+    python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+}
+
 # Whole seconds an installation may take.
 install_s_max=180
 
