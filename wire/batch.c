@@ -136,9 +136,8 @@ static enum status validate_header(const struct batch_header *header,
         return refuse(fault, STATUS_INVALID_RECORD,
                       "the record count and the last offset delta do not agree");
     }
-    if (header->producer_id >= 0 && (header->base_sequence < 0 || header->producer_epoch < 0)) {
-        return refuse(fault, STATUS_INVALID_RECORD,
-                      "the batch has a producer id but no sequence or epoch");
+    if (header->producer_id >= 0 && header->base_sequence < 0) {
+        return refuse(fault, STATUS_INVALID_RECORD, "the batch has a producer id but no sequence");
     }
     if ((attributes & BATCH_TRANSACTIONAL) != 0 && header->producer_id < 0) {
         return refuse(fault, STATUS_INVALID_RECORD, "the transaction has no producer id");

@@ -201,6 +201,10 @@ static enum status snappy_block(struct unpack *unpack, struct bytes packed, stru
     if (snappy_uncompressed_length(data, packed.size, &size) != SNAPPY_OK) {
         return STATUS_CORRUPT_MESSAGE;
     }
+    /* A copy of 3 bytes yields 64 at most: more than 32 times the packed size is a lie. */
+    if (size / 32 > packed.size) {
+        return STATUS_CORRUPT_MESSAGE;
+    }
     if (size > unpack->size_left) {
         return STATUS_MESSAGE_TOO_LARGE;
     }

@@ -47,7 +47,8 @@ void handle_api_versions(struct request *request)
 {
     struct api_versions_response out;
     api_versions_response_init(&out);
-    if (request->version > request->api->version_max) {
+    if (request->version < request->api->version_min ||
+        request->version > request->api->version_max) {
         request->version = 0;
         out.error_code = status_code(STATUS_UNSUPPORTED_VERSION);
         rows_fill(request, &out, false);
