@@ -110,6 +110,19 @@ static int arguments_take(struct serve *serve, int count, char **arguments)
     return 0;
 }
 
+/* The folder's own name must survive a power cut as well: it stands in its parent. */
+static void parent_sync(const char *path)
+{
+    char parent[4096];
+    snprintf(parent, sizeof(parent), "%s/..", path);
+    int file = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file >= 0) {
+        (void)fsync(
+            file); /* refused only where folders cannot be synced, and nothing is lost yet */
+        close(file);
+    }
+}
+
 static int data_dir_open(struct serve *serve)
 {
     const char *path = serve->config.data_dir;
@@ -120,6 +133,7 @@ static int data_dir_open(struct serve *serve)
                  path, strerror(errno));
         return 3;
     }
+    parent_sync(path);
     char lock[4096];
     snprintf(lock, sizeof(lock), "%s/.lock", path);
     serve->lock_file = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
@@ -267,7 +281,7 @@ static void warn_unknown(const struct serve *serve)
     struct core *core = (struct core *)&serve->server.cores[METADATA_CORE];
     for (int32_t i = 0; i < serve->config.unknown_count; i++) {
         diag_line(&core->diag, DIAG_WARN, "broker/config", "unknown key",
-                  "key=\"%s\" remedy=\"it is ignored; see weir config --help for what is known\"",
+                  "key=\"%s\" remedy=\"it is ignored; keys are Kafka's and those of README.md\"",
                   serve->config.unknown[i]);
         diag_flush(&core->diag);
     }
