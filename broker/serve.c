@@ -256,14 +256,17 @@ static int serve_until_stopped(struct serve *serve)
     int code = server_listen(server, serve->message);
     if (code == 0) {
         ready_line(serve);
-        pthread_t signals;
-        if (pthread_create(&signals, NULL, signal_thread, server) == 0) {
-            pthread_detach(signals);
-        }
     } else {
         server_stop(server);
     }
+    pthread_t signals;
+    bool signalled = pthread_create(&signals, NULL, signal_thread, server) == 0;
     while (server_step_core(first, true)) {
+    }
+    if (signalled) {
+        /* It touches the ring: it must be through before the rings are closed. */
+        (void)pthread_kill(signals, SIGTERM);
+        pthread_join(signals, NULL);
     }
     for (int32_t i = 1; i < server->core_count; i++) {
         pthread_join(serve->threads[i], NULL);
