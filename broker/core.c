@@ -9,6 +9,7 @@
 #define IDLE_CHECK_NS UINT64_C(5000000000)
 #define TRIM_INTERVAL_NS UINT64_C(100000000)
 #define UPKEEP_BUDGET_NS UINT64_C(200000)
+#define STEPS_PER_TURN_MAX 4096
 /* Memory of chunks kept warm for the next burst; the rest goes back to the kernel. */
 #define WARM_SIZE (4 * MIB)
 /* State (objects, tables, block tables) is charged to the part of the budget that is not for bytes
@@ -139,22 +140,27 @@ void core_close(struct core *core)
     ring_close(core->ring);
 }
 
-/* Steps and connections wake each other; both lists are empty when this returns. */
+/*
+ * Steps and connections wake each other. What is left after STEPS_PER_TURN_MAX waits for the next
+ * turn, which then does not sleep: one request that wakes itself must not keep the others, the
+ * timers and a stop from their turn.
+ */
 static bool core_run_due(struct core *core)
 {
-    bool busy = false;
-    while (!list_is_empty(&core->runnable) || !list_is_empty(&core->ready)) {
-        busy = true;
-        struct list_node *node;
-        while ((node = list_pop_head(&core->runnable)) != NULL) {
+    int32_t steps = 0;
+    while (steps < STEPS_PER_TURN_MAX) {
+        struct list_node *node = list_pop_head(&core->runnable);
+        if (node != NULL) {
             struct request *request = LIST_ENTRY(node, struct request, run_node);
             request->resume(request);
-        }
-        while ((node = list_pop_head(&core->ready)) != NULL) {
+        } else if ((node = list_pop_head(&core->ready)) != NULL) {
             connection_step(LIST_ENTRY(node, struct connection, ready_node));
+        } else {
+            break;
         }
+        steps++;
     }
-    return busy;
+    return steps > 0;
 }
 
 static void core_feed_starving(struct core *core)

@@ -5,6 +5,11 @@
  *   read everything -> enough, or an error, or out of time: answer
  *                   -> else give the reads back, watch every partition, read again when one moves
  *
+ * A watch speaks of bytes in the log, a read of bytes that this request may have. A read may find
+ * less than its watch promised: the end of a segment, the partition's limit, the cache share. So a
+ * second read that finds no more than the first is answered if it found anything, and tried again
+ * after a pause if not: watching again would fire at once, and turn for ever.
+ *
  * The answer's records are slices of blocks that the owner cores keep pinned until they are sent.
  * Sessions are not kept: every answer carries session id 0, which KIP-227 allows, and clients then
  * send whole requests.
@@ -27,12 +32,17 @@ struct fetch_state {
     struct fetch_item *items;
     int32_t item_count;
     uint64_t deadline_ns;
+    uint64_t found;      /* bytes of the last read, all partitions */
+    uint64_t found_last; /* and of the read before it */
     struct timer timer;
     bool error; /* some partition is refused: answer at once */
     bool abandoned;
 };
 
 #define SLICES_PER_PARTITION_MIN 1
+
+/* Between two reads that found nothing although bytes are there: others hold the cache share. */
+#define PAUSE_NS 10000000
 
 static uint64_t bytes_limit(const struct fetch_state *state)
 {
@@ -230,6 +240,21 @@ static void fetch_watch(struct fetch_state *state, uint64_t found)
     fan_watch(&state->fan, fetch_watched);
 }
 
+static void fetch_pause_over(struct timer *timer)
+{
+    struct fetch_state *state = CONTAINER_OF(timer, struct fetch_state, timer);
+    request_wake(state->request, fetch_resume_read);
+}
+
+static void fetch_pause(struct fetch_state *state)
+{
+    struct core *core = state->request->core;
+    uint64_t until_ns = ring_now_ns(core->ring) + PAUSE_NS;
+    state->timer.fire = fetch_pause_over;
+    timer_arm(&core->timers, &state->timer,
+              until_ns < state->deadline_ns ? until_ns : state->deadline_ns);
+}
+
 static void fetch_resume_watch(struct request *request)
 {
     struct fetch_state *state = request->handler_state;
@@ -237,11 +262,13 @@ static void fetch_resume_watch(struct request *request)
         request_finish_silent(request);
         return;
     }
-    uint64_t found = 0;
-    for (int32_t i = 0; i < state->item_count; i++) {
-        found += state->items[i].available;
+    bool no_progress = state->found == state->found_last;
+    state->found_last = state->found;
+    if (no_progress) {
+        fetch_pause(state);
+    } else {
+        fetch_watch(state, state->found);
     }
-    fetch_watch(state, found);
 }
 
 static void fetch_given_back(struct fan *fan)
@@ -267,11 +294,13 @@ static bool fetch_is_enough(struct fetch_state *state)
         item->available = item->task.read.size;
         found += item->available;
     }
+    state->found = found;
+    bool held_back = found > 0 && found == state->found_last;
     uint64_t limit = bytes_limit(state);
     uint64_t wanted = (uint64_t)(state->in.min_bytes < 0 ? 0 : state->in.min_bytes);
     wanted = wanted > limit ? limit : wanted;
-    return found >= wanted || state->error || state->item_count == 0 || state->abandoned ||
-           state->request->core->stopping ||
+    return found >= wanted || held_back || state->error || state->item_count == 0 ||
+           state->abandoned || state->request->core->stopping ||
            ring_now_ns(state->request->core->ring) >= state->deadline_ns;
 }
 
@@ -395,6 +424,7 @@ void handle_fetch(struct request *request)
     }
     int64_t wait_ms = state->in.max_wait_ms < 0 ? 0 : state->in.max_wait_ms;
     state->deadline_ns = ring_now_ns(request->core->ring) + (uint64_t)wait_ms * 1000000;
+    state->found_last = UINT64_MAX; /* no read yet */
     request->abandon = fetch_abandon;
     fetch_read(state);
 }
