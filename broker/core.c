@@ -94,6 +94,8 @@ enum status core_open(struct core *core, const struct core_options *options)
         .writer = server->writer,
         .hash_seed = random_u64(&core->random),
         .files_max = server->files_max / (uint32_t)server->core_count,
+        .producer_count_max = (uint32_t)server->config->producer_count_max,
+        .retention_check_ns = (uint64_t)server->config->retention_check_ms * 1000000,
     };
     core->store = store_open(&store);
     if (core->store == NULL) {

@@ -133,9 +133,34 @@ static void accept_done(struct op *op)
     accept_start(listener);
 }
 
+/* As Apache Kafka does, clients above max.connections wait in the socket's queue. */
+static bool is_full(struct server *server)
+{
+    int64_t count = 0;
+    for (int32_t i = 0; i < server->core_count; i++) {
+        count += atomic_load_explicit(&server->connection_counts[i], memory_order_relaxed);
+    }
+    if (count < server->config->connection_count_max) {
+        server->full_said = false;
+        return false;
+    }
+    if (!server->full_said) {
+        server->full_said = true;
+        diag_line(&server->cores[METADATA_CORE].diag, DIAG_WARN, "broker/listener",
+                  "no more connections",
+                  "count=%lld limit=%d remedy=\"new clients wait; raise max.connections\"",
+                  (long long)count, server->config->connection_count_max);
+    }
+    return true;
+}
+
 static void accept_start(struct listener *listener)
 {
     struct core *core = &listener->server->cores[METADATA_CORE];
+    if (is_full(listener->server)) {
+        timer_arm(&core->timers, &listener->retry, ring_now_ns(core->ring) + RETRY_NS);
+        return;
+    }
     listener->accepting = true;
     listener->accept_op = (struct op){
         .kind = OP_ACCEPT,

@@ -279,13 +279,19 @@ static int serve_until_stopped(struct serve *serve)
     return code;
 }
 
-static void warn_unknown(const struct serve *serve)
+static void warn_keys(const struct serve *serve)
 {
     struct core *core = (struct core *)&serve->server.cores[METADATA_CORE];
     for (int32_t i = 0; i < serve->config.unknown_count; i++) {
         diag_line(&core->diag, DIAG_WARN, "broker/config", "unknown key",
                   "key=\"%s\" remedy=\"it is ignored; keys are Kafka's and those of README.md\"",
                   serve->config.unknown[i]);
+        diag_flush(&core->diag);
+    }
+    for (int32_t i = 0; i < serve->config.inert_count; i++) {
+        diag_line(&core->diag, DIAG_WARN, "broker/config", "key without effect",
+                  "key=%s remedy=\"none needed; Weir does this in another way\"",
+                  serve->config.inert[i]);
         diag_flush(&core->diag);
     }
 }
@@ -321,7 +327,7 @@ static int serve_start(struct serve *serve)
     if (code != 0) {
         return code;
     }
-    warn_unknown(serve);
+    warn_keys(serve);
     return serve_until_stopped(serve);
 }
 

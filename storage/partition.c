@@ -19,11 +19,10 @@
 #include "storage/space.h"
 #include "storage/tend.h"
 
-#define PRODUCERS_MAX 65536
-
 struct producers *partition_new_producers(const struct partition *partition)
 {
-    return producers_open(partition->store->heap, partition->store->hash_seed, PRODUCERS_MAX);
+    return producers_open(partition->store->heap, partition->store->hash_seed,
+                          partition->store->producer_count_max);
 }
 
 int32_t partition_segment_of(const struct partition *partition, int64_t offset)

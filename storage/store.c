@@ -76,6 +76,8 @@ struct store *store_open(const struct store_options *options)
     store->diag = options->diag;
     store->writer = options->writer;
     store->hash_seed = options->hash_seed;
+    store->producer_count_max = options->producer_count_max;
+    store->retention_check_ns = options->retention_check_ns;
     store->timer.fire = store_timer;
     store_init_lists(store);
     files_init(&store->files, options->files_max);

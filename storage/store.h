@@ -27,8 +27,10 @@ struct store_options {
     struct diag *diag;
     const char *data_dir; /* absolute or relative to the working folder; must exist */
     enum writer_kind writer;
-    uint64_t hash_seed; /* of in-memory tables only, never of files */
-    uint32_t files_max; /* descriptors this core may hold for logs */
+    uint64_t hash_seed;          /* of in-memory tables only, never of files */
+    uint32_t files_max;          /* descriptors this core may hold for logs */
+    uint32_t producer_count_max; /* per partition: producers.max */
+    uint64_t retention_check_ns; /* log.retention.check.interval.ms */
 };
 
 struct store_counters {

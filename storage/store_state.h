@@ -44,8 +44,12 @@ struct store {
     struct list broken;     /* a write failed; reloaded by the next upkeep */
     struct list deleting;   /* jobs that wait to unlink, storage/removal.h */
     uint64_t instance_next;
-    uint64_t retry_ns;       /* when `refused` is tried next */
-    uint64_t round_ns;       /* when the next retention round begins */
+    uint64_t retry_ns;     /* when `refused` is tried next */
+    uint64_t round_ns;     /* when the next round begins */
+    uint64_t retention_ns; /* from when on a round looks for old segments as well */
+    uint64_t retention_check_ns;
+    bool round_deletes; /* the round under way does */
+    uint32_t producer_count_max;
     struct list_node *round; /* next partition of the round, NULL between rounds */
     struct timer timer;      /* lets the core tick when upkeep is due */
     uint8_t *zeros;          /* STORE_ZEROS_SIZE, from the first zero-ahead on */

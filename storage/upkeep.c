@@ -199,7 +199,9 @@ static void upkeep_partition(struct partition *partition)
     if (partition->broken || partition->removing || partition->state == PARTITION_FAILED) {
         return;
     }
-    upkeep_retention(partition);
+    if (partition->store->round_deletes) {
+        upkeep_retention(partition);
+    }
     upkeep_rows(partition);
     (void)producers_expire(partition->producers, ring_wall_ms(partition->store->ring),
                            partition->config.producer_expiration_ms);
@@ -215,6 +217,10 @@ static void upkeep_round(struct store *store, uint64_t now_ns, uint64_t budget_n
             return;
         }
         store->round_ns = now_ns + STORE_ROUND_NS;
+        store->round_deletes = now_ns >= store->retention_ns;
+        if (store->round_deletes) {
+            store->retention_ns = now_ns + store->retention_check_ns;
+        }
         store->round = list_first(&store->partitions);
     }
     uint64_t count = budget_ns / UPKEEP_PARTITION_NS + 1;

@@ -5,6 +5,10 @@
  * Each batch is judged alone, before anything is sent to its owner: a bad one gets its error and
  * the others are appended. The batch stays where it was received; the owner copies it once into its
  * slab. acks=1 and acks=all are answered by the same event, the durable high watermark.
+ *
+ * An answer that is not there after the request's timeout is REQUEST_TIMED_OUT for all of it: what
+ * other cores hold is not looked at before it comes home. The batches are appended nevertheless,
+ * as in Kafka, and the request lives on until they are.
  */
 #include "wire/produce.h"
 #include "broker/handlers/handler.h"
@@ -25,7 +29,11 @@ struct produce_state {
     struct fan fan;
     struct produce_item *items;
     int32_t item_count;
-    bool failed; /* any partition: closes an acks=0 connection, as Kafka does */
+    struct timer timer;
+    bool returned;  /* no core holds anything of the fan any more */
+    bool timed_out; /* answered, or about to be, without it */
+    bool sent;      /* the late answer is out: only the fan is waited for */
+    bool failed;    /* any partition: closes an acks=0 connection, as Kafka does */
 };
 
 static void partition_fail(struct produce_state *state, struct produce_response_partition *out,
@@ -190,6 +198,7 @@ static void topic_take(struct request *request, struct produce_state *state,
 static void produce_answer(struct request *request)
 {
     struct produce_state *state = request->handler_state;
+    timer_disarm(&request->core->timers, &state->timer);
     for (int32_t i = 0; i < state->item_count; i++) {
         struct produce_item *item = &state->items[i];
         const struct partition_append *append = &item->task.append;
@@ -214,7 +223,54 @@ static void produce_answer(struct request *request)
 
 static void produce_done(struct fan *fan)
 {
-    request_wake(fan->owner, produce_answer);
+    struct produce_state *state = CONTAINER_OF(fan, struct produce_state, fan);
+    state->returned = true;
+    if (!state->timed_out) {
+        request_wake(fan->owner, produce_answer);
+    } else if (state->sent) {
+        request_released(fan->owner);
+    }
+}
+
+static void produce_release(struct request *request)
+{
+    struct produce_state *state = request->handler_state;
+    state->sent = true;
+    if (state->returned) {
+        request_released(request);
+    }
+}
+
+static void produce_answer_late(struct request *request)
+{
+    struct produce_state *state = request->handler_state;
+    for (int32_t i = 0; i < state->item_count; i++) {
+        partition_fail(state, state->items[i].out, STATUS_REQUEST_TIMED_OUT, NULL);
+    }
+    request->release = produce_release;
+    produce_response_encode(request_reply(request), request->version, &state->out);
+    request_finish(request);
+}
+
+static void produce_timeout(struct timer *timer)
+{
+    struct produce_state *state = CONTAINER_OF(timer, struct produce_state, timer);
+    if (!state->returned) {
+        state->timed_out = true;
+        request_wake(state->fan.owner, produce_answer_late);
+    }
+}
+
+/* Kafka's clock of requests has ticks of 1 ms, so a timeout of 0 is one of those. */
+static void produce_arm_timeout(struct request *request, struct produce_state *state)
+{
+    if (state->in.acks == 0) {
+        return;
+    }
+    uint64_t timeout_ms = state->in.timeout_ms < 1 ? 1 : (uint64_t)state->in.timeout_ms;
+    state->timer.fire = produce_timeout;
+    timer_arm(&request->core->timers, &state->timer,
+              ring_now_ns(request->core->ring) + timeout_ms * 1000000);
 }
 
 static int32_t partitions_count(const struct produce_request *in)
@@ -249,5 +305,6 @@ void handle_produce(struct request *request)
         produce_response_topic_init(&state->out.responses[i]);
         topic_take(request, state, &state->in.topic_data[i], &state->out.responses[i]);
     }
+    produce_arm_timeout(request, state);
     fan_send(&state->fan, produce_done);
 }

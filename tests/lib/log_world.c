@@ -38,6 +38,8 @@ static void world_open_store(struct log_world *world)
         .writer = options->writer,
         .hash_seed = 1,
         .files_max = options->files_max,
+        .producer_count_max = 65536,
+        .retention_check_ns = UINT64_C(10000000000),
     };
     world->store = store_open(&store_options);
     check(world->store != NULL);

@@ -94,7 +94,7 @@ void sim_broker_open(struct sim_broker *broker, uint64_t seed, int32_t core_coun
     const struct sim_options world = {
         .seed = seed,
         .stream_cut_max = 4096,
-        .disk_delay_ns_max = 200000,
+        .disk_delay_ns_max = 3000000,
         .net_delay_ns_max = 50000,
     };
     broker->world = sim_world_open(&world);
