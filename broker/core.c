@@ -15,6 +15,8 @@
 /* State (objects, tables, block tables) is charged to the part of the budget that is not for bytes
  * under way; the cache gives way to it. */
 #define HEAP_SHARE_MIN (16 * MIB)
+/* Of the heap; about 500,000 partitions in sessions for each GiB of it. */
+#define SESSIONS_SHARE 8
 
 static void idle_check(struct timer *timer)
 {
@@ -34,6 +36,22 @@ static void idle_check(struct timer *timer)
 static void stop_look(struct timer *timer)
 {
     (void)timer;
+}
+
+static bool core_open_sessions(struct core *core)
+{
+    const struct server *server = core->server;
+    uint32_t slots = (uint32_t)server->config->session_slots;
+    uint32_t cores = (uint32_t)server->core_count;
+    const struct sessions_options options = {
+        .heap = &core->heap,
+        .slot_max = slots / cores + (slots % cores != 0),
+        .size_max = core->heap.size_max / SESSIONS_SHARE,
+        .core = core->index,
+        .core_count = server->core_count,
+        .seed = random_u64(&core->random),
+    };
+    return sessions_init(&core->sessions, &options);
 }
 
 static enum status core_open_memory(struct core *core)
@@ -105,6 +123,9 @@ enum status core_open(struct core *core, const struct core_options *options)
                     &server->topic_defaults)) {
         return STATUS_NO_MEMORY;
     }
+    if (!core_open_sessions(core)) {
+        return STATUS_NO_MEMORY;
+    }
     const struct manager_options manager = {
         .core = core->index,
         .store = core->store,
@@ -128,6 +149,7 @@ void core_close(struct core *core)
     check(list_is_empty(&core->connections));
     check(list_is_empty(&core->runnable));
     timer_disarm(&core->timers, &core->idle_timer);
+    sessions_deinit(&core->sessions);
     image_deinit(&core->image);
     store_close(core->store);
     struct list_node *node;

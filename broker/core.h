@@ -23,6 +23,7 @@
 #include "base/ring.h"
 #include "base/timer.h"
 #include "broker/producer_ids.h"
+#include "broker/sessions.h"
 #include "topic/manager.h"
 
 struct server;
@@ -60,6 +61,7 @@ struct core {
     struct timer idle_timer;
     uint64_t trim_due_ns;
     struct producer_ids producer_ids;
+    struct sessions sessions;
     uint8_t *scratch; /* codecs; one batch at a time */
     struct core_counters counters;
     bool stopping; /* no new connections or requests */

@@ -11,18 +11,24 @@
  * after a pause if not: watching again would fire at once, and turn for ever.
  *
  * The answer's records are slices of blocks that the owner cores keep pinned until they are sent.
- * Sessions are not kept: every answer carries session id 0, which KIP-227 allows, and clients then
- * send whole requests.
+ *
+ * With a session (broker/sessions.h) the request names what changed, and the items are what the
+ * session holds. It may be gone when the answer is due, closed by another connection: the items
+ * hold copies, and the answer finds it again by serial and epoch.
  */
 #include "wire/fetch.h"
 #include "broker/handlers/handler.h"
 
 struct fetch_item {
     struct task task;
-    const struct fetch_request_partition *in;
-    struct fetch_response_partition_data *out;
+    struct session_partition asked;
+    struct fetch_response_partition_data out;
     uint64_t available; /* bytes the last read found */
+    bool listed;        /* in the answer */
 };
+
+/* What the request is to the session cache: nothing, the beginning of a session, a step of one. */
+enum fetch_kind { FETCH_ALONE, FETCH_FIRST, FETCH_STEP };
 
 struct fetch_state {
     struct request *request;
@@ -31,11 +37,14 @@ struct fetch_state {
     struct fan fan;
     struct fetch_item *items;
     int32_t item_count;
+    enum fetch_kind kind;
+    int32_t session_id; /* of FETCH_STEP, with the epoch it has now */
+    int32_t session_epoch;
+    uint64_t session_serial;
     uint64_t deadline_ns;
     uint64_t found;      /* bytes of the last read, all partitions */
     uint64_t found_last; /* and of the read before it */
     struct timer timer;
-    bool error; /* some partition is refused: answer at once */
     bool abandoned;
 };
 
@@ -56,15 +65,13 @@ static bool uses_ids(const struct request *request)
     return request->version >= 13;
 }
 
-static void partition_fail(struct fetch_state *state, struct fetch_response_partition_data *out,
-                           enum status status)
+static void partition_fail(struct fetch_response_partition_data *out, enum status status)
 {
     out->error_code = status_code(status);
     out->high_watermark = -1;
     out->last_stable_offset = -1;
     out->log_start_offset = -1;
     out->records.count = 0;
-    state->error = true;
 }
 
 /* ---- the answer ---- */
@@ -144,10 +151,10 @@ static uint64_t item_answer(struct fetch_state *state, struct fetch_item *item, 
 {
     struct request *request = state->request;
     const struct partition_read *read = &item->task.read;
-    struct fetch_response_partition_data *out = item->out;
+    struct fetch_response_partition_data *out = &item->out;
     bool out_of_range = item->task.status == STATUS_OFFSET_OUT_OF_RANGE;
     if (item->task.status != STATUS_OK) {
-        partition_fail(state, out, item->task.status);
+        partition_fail(out, item->task.status);
     }
     if (item->task.status == STATUS_OK || out_of_range) {
         out->high_watermark = read->high_watermark;
@@ -176,6 +183,98 @@ static void fetch_release(struct request *request)
     fan_release(&state->fan, fetch_released);
 }
 
+static struct session_answer item_told(const struct fetch_item *item)
+{
+    return (struct session_answer){
+        .high_watermark = item->out.high_watermark,
+        .log_start_offset = item->out.log_start_offset,
+        .records = item->out.records.count > 0,
+        .error = item->out.error_code != 0,
+    };
+}
+
+/* The session that a whole request begins, where there is place. It remembers this answer. */
+static void session_begin(struct fetch_state *state)
+{
+    struct core *core = state->request->core;
+    struct session *session = sessions_create(&core->sessions, uses_ids(state->request),
+                                              state->item_count, ring_now_ns(core->ring));
+    if (session == NULL) {
+        return;
+    }
+    for (int32_t i = 0; i < state->item_count; i++) {
+        struct session_answer told = item_told(&state->items[i]);
+        struct session_entry *entry = session_put(session, &state->items[i].asked);
+        if (entry == NULL) {
+            session_close(session);
+            return;
+        }
+        told.records = false; /* a new session keeps the order of its request */
+        session_entry_told(entry, &told);
+    }
+    state->out.session_id = session->id;
+}
+
+/* Leaves out what the client knows already. The items are the session's entries in their order; an
+ * entry that moves to the end is met before its move. */
+static void session_step(struct fetch_state *state)
+{
+    struct session *session = sessions_find(&state->request->core->sessions, state->session_id,
+                                            state->session_serial, state->session_epoch);
+    if (session == NULL) { /* closed meanwhile: the client begins a new one */
+        state->out.error_code = status_code(STATUS_INVALID_FETCH_SESSION_EPOCH);
+        state->item_count = 0;
+        return;
+    }
+    check(session->entry_count == state->item_count);
+    state->out.session_id = session->id;
+    struct list_node *node = list_first(&session->entries);
+    for (int32_t i = 0; i < state->item_count; i++) {
+        struct session_entry *entry = LIST_ENTRY(node, struct session_entry, order);
+        struct session_answer told = item_told(&state->items[i]);
+        check(entry->asked.index == state->items[i].asked.index);
+        node = node->next;
+        state->items[i].listed = session_entry_told(entry, &told);
+    }
+}
+
+static bool same_topic(const struct fetch_item *item, const struct fetch_response_topic *topic)
+{
+    return bytes_equal(item->asked.topic, topic->topic) &&
+           uuid_equal(&item->asked.topic_id, &topic->topic_id);
+}
+
+/* Neighbours of one topic share its row. False: the arena refused. */
+static bool answer_rows(struct fetch_state *state)
+{
+    struct arena *arena = &state->request->arena;
+    struct fetch_response *out = &state->out;
+    size_t room = (size_t)state->item_count;
+    out->responses = arena_new_array(arena, struct fetch_response_topic, room);
+    struct fetch_response_partition_data *partitions =
+        arena_new_array(arena, struct fetch_response_partition_data, room);
+    if (out->responses == NULL || partitions == NULL) {
+        return false;
+    }
+    struct fetch_response_topic *topic = NULL;
+    for (int32_t i = 0; i < state->item_count; i++) {
+        struct fetch_item *item = &state->items[i];
+        if (!item->listed) {
+            continue;
+        }
+        if (topic == NULL || !same_topic(item, topic)) {
+            topic = &out->responses[out->responses_count++];
+            fetch_response_topic_init(topic);
+            topic->topic = item->asked.topic;
+            topic->topic_id = item->asked.topic_id;
+            topic->partitions = partitions;
+        }
+        topic->partitions_count++;
+        *partitions++ = item->out;
+    }
+    return true;
+}
+
 static void fetch_answer(struct fetch_state *state)
 {
     struct request *request = state->request;
@@ -183,8 +282,17 @@ static void fetch_answer(struct fetch_state *state)
     for (int32_t i = 0; i < state->item_count; i++) {
         given += item_answer(state, &state->items[i], given);
     }
+    if (state->kind == FETCH_FIRST && state->item_count > 0) {
+        session_begin(state);
+    } else if (state->kind == FETCH_STEP) {
+        session_step(state);
+    }
     request->abandon = NULL;
     request->release = fetch_release;
+    if (!answer_rows(state)) {
+        request_refuse(request, "request memory is spent");
+        return;
+    }
     fetch_response_encode(request_reply(request), request->version, &state->out);
     request_finish(request);
 }
@@ -230,7 +338,7 @@ static void fetch_watch(struct fetch_state *state, uint64_t found)
     for (int32_t i = 0; i < state->item_count; i++) {
         struct fetch_item *item = &state->items[i];
         item->task.watch = (struct partition_watch){
-            .offset = item->in->fetch_offset,
+            .offset = item->asked.offset,
             .size_wanted = (uint32_t)(item->available + share),
             .isolation = item->task.read.isolation,
         };
@@ -299,8 +407,8 @@ static bool fetch_is_enough(struct fetch_state *state)
     uint64_t limit = bytes_limit(state);
     uint64_t wanted = (uint64_t)(state->in.min_bytes < 0 ? 0 : state->in.min_bytes);
     wanted = wanted > limit ? limit : wanted;
-    return found >= wanted || held_back || state->error || state->item_count == 0 ||
-           state->abandoned || state->request->core->stopping ||
+    return found >= wanted || held_back || state->item_count == 0 || state->abandoned ||
+           state->request->core->stopping ||
            ring_now_ns(state->request->core->ring) >= state->deadline_ns;
 }
 
@@ -324,9 +432,9 @@ static void fetch_read(struct fetch_state *state)
 {
     for (int32_t i = 0; i < state->item_count; i++) {
         struct fetch_item *item = &state->items[i];
-        int32_t size = item->in->partition_max_bytes;
+        int32_t size = item->asked.size_max;
         item->task.read = (struct partition_read){
-            .offset = item->in->fetch_offset,
+            .offset = item->asked.offset,
             .size_max = (uint32_t)(size < 0 ? 0 : size),
             .first_whole = true,
             .isolation = state->in.isolation_level == 1 ? READ_COMMITTED : READ_UNCOMMITTED,
@@ -338,39 +446,45 @@ static void fetch_read(struct fetch_state *state)
 
 /* ---- the request ---- */
 
-static void topic_take(struct fetch_state *state, const struct fetch_request_topic *in,
-                       struct fetch_response_topic *out)
+/* The item's copy of the topic's name; neighbours of one topic share it. */
+static struct bytes topic_copy(struct fetch_state *state, struct bytes topic)
+{
+    if (state->item_count > 0) {
+        struct bytes last = state->items[state->item_count - 1].asked.topic;
+        if (bytes_equal(last, topic)) {
+            return last;
+        }
+    }
+    uint8_t *copy = arena_acquire_bytes(&state->request->arena, topic.size);
+    if (copy == NULL) {
+        return BYTES_NULL;
+    }
+    memcpy(copy, topic.data, topic.size);
+    return bytes_of(copy, topic.size);
+}
+
+static void item_take(struct fetch_state *state, const struct session_partition *asked)
 {
     struct request *request = state->request;
     bool by_id = uses_ids(request);
-    const struct image_topic *topic = handler_topic(request, by_id, in->topic, &in->topic_id);
-    out->topic = in->topic;
-    out->topic_id = in->topic_id;
-    out->partitions = arena_new_array(&request->arena, struct fetch_response_partition_data,
-                                      (size_t)in->partitions_count);
-    if (out->partitions == NULL) {
-        return;
+    struct fetch_item *item = &state->items[state->item_count];
+    item->asked = *asked;
+    if (asked->topic.size > 0) {
+        item->asked.topic = topic_copy(state, asked->topic);
     }
-    out->partitions_count = in->partitions_count;
-    for (int32_t i = 0; i < in->partitions_count; i++) {
-        struct fetch_response_partition_data *partition = &out->partitions[i];
-        struct fetch_item *item = &state->items[state->item_count];
-        fetch_response_partition_data_init(partition);
-        partition->partition_index = in->partitions[i].partition;
-        partition->aborted_transactions_count = -1;
-        item->in = &in->partitions[i];
-        item->out = partition;
-        item->task.kind = TASK_READ;
-        item->task.index = in->partitions[i].partition;
-        item->task.leader_epoch_asked =
-            request->version >= 9 ? in->partitions[i].current_leader_epoch : -1;
-        enum status status =
-            topic == NULL ? handler_unknown(by_id) : fan_add(&state->fan, &item->task, topic);
-        if (status != STATUS_OK) {
-            partition_fail(state, partition, status);
-            continue;
-        }
-        state->item_count++;
+    state->item_count++;
+    item->listed = true;
+    fetch_response_partition_data_init(&item->out);
+    item->out.partition_index = asked->index;
+    item->out.aborted_transactions_count = -1;
+    item->task.kind = TASK_READ;
+    item->task.index = asked->index;
+    item->task.leader_epoch_asked = asked->leader_epoch;
+    const struct image_topic *topic = handler_topic(request, by_id, asked->topic, &asked->topic_id);
+    if (topic == NULL) {
+        item->task.status = handler_unknown(by_id);
+    } else if (fan_add(&state->fan, &item->task, topic) == STATUS_NO_MEMORY) {
+        item->task.status = STATUS_KAFKA_STORAGE_ERROR; /* the arena: the answer will fail, too */
     }
 }
 
@@ -383,17 +497,120 @@ static int32_t partitions_count(const struct fetch_request *in)
     return count;
 }
 
-/* We keep no sessions, so a client that believes in one is told so and starts over. */
-static bool session_refused(struct fetch_state *state)
+static struct session_partition partition_asked(const struct request *request,
+                                                const struct fetch_request_topic *topic,
+                                                const struct fetch_request_partition *in)
 {
-    if (state->in.session_epoch <= 0) {
-        return false; /* 0: may create one, we do not; -1: without a session, or its end */
+    return (struct session_partition){
+        .topic = uses_ids(request) ? BYTES_NULL : topic->topic,
+        .topic_id = uses_ids(request) ? topic->topic_id : (struct uuid){{0}},
+        .index = in->partition,
+        .leader_epoch = request->version >= 9 ? in->current_leader_epoch : -1,
+        .offset = in->fetch_offset,
+        .size_max = in->partition_max_bytes,
+    };
+}
+
+static bool items_reserve(struct fetch_state *state, int32_t count)
+{
+    state->items = arena_new_array(&state->request->arena, struct fetch_item, (size_t)count + 1);
+    if (state->items == NULL) {
+        request_refuse(state->request, "request memory is spent");
     }
+    return state->items != NULL;
+}
+
+static bool items_from_request(struct fetch_state *state)
+{
+    if (!items_reserve(state, partitions_count(&state->in))) {
+        return false;
+    }
+    for (int32_t i = 0; i < state->in.topics_count; i++) {
+        const struct fetch_request_topic *topic = &state->in.topics[i];
+        for (int32_t k = 0; k < topic->partitions_count; k++) {
+            struct session_partition asked =
+                partition_asked(state->request, topic, &topic->partitions[k]);
+            item_take(state, &asked);
+        }
+    }
+    return true;
+}
+
+static void session_refuse(struct fetch_state *state, enum status status)
+{
     struct request *request = state->request;
-    state->out.error_code = status_code(STATUS_FETCH_SESSION_ID_NOT_FOUND);
+    state->out.error_code = status_code(status);
     fetch_response_encode(request_reply(request), request->version, &state->out);
     request_finish(request);
+}
+
+/* What the request adds to its session, changes and takes away. False: no memory, the session is
+ * half changed. */
+static bool session_update(struct fetch_state *state, struct session *session)
+{
+    const struct request *request = state->request;
+    for (int32_t i = 0; i < state->in.topics_count; i++) {
+        const struct fetch_request_topic *topic = &state->in.topics[i];
+        for (int32_t k = 0; k < topic->partitions_count; k++) {
+            struct session_partition asked = partition_asked(request, topic, &topic->partitions[k]);
+            if (session_put(session, &asked) == NULL) {
+                return false;
+            }
+        }
+    }
+    for (int32_t i = 0; i < state->in.forgotten_topics_data_count; i++) {
+        const struct fetch_request_forgotten_topic *topic = &state->in.forgotten_topics_data[i];
+        for (int32_t k = 0; k < topic->partitions_count; k++) {
+            session_forget(session, topic->topic, &topic->topic_id, topic->partitions[k]);
+        }
+    }
     return true;
+}
+
+static bool items_from_session(struct fetch_state *state, struct session *session)
+{
+    if (!session_update(state, session)) {
+        session_close(session);
+        session_refuse(state, STATUS_FETCH_SESSION_ID_NOT_FOUND);
+        return false;
+    }
+    if (session->entry_count == 0) {
+        session_close(session); /* and the answer carries id 0 */
+        return items_reserve(state, 0);
+    }
+    if (!items_reserve(state, session->entry_count)) {
+        return false;
+    }
+    state->kind = FETCH_STEP;
+    state->session_id = session->id;
+    state->session_epoch = session->epoch;
+    state->session_serial = session->serial;
+    LIST_EACH (&session->entries, node) {
+        item_take(state, &LIST_ENTRY(node, struct session_entry, order)->asked);
+    }
+    return true;
+}
+
+/* False: the request is answered. */
+static bool items_take(struct fetch_state *state)
+{
+    struct core *core = state->request->core;
+    const struct session_ask ask = {
+        .id = state->in.session_id,
+        .epoch = state->in.session_epoch,
+        .by_ids = uses_ids(state->request),
+    };
+    struct session *session;
+    enum status status = sessions_enter(&core->sessions, &ask, ring_now_ns(core->ring), &session);
+    if (status != STATUS_OK) {
+        session_refuse(state, status);
+        return false;
+    }
+    if (session != NULL) {
+        return items_from_session(state, session);
+    }
+    state->kind = ask.epoch == SESSION_EPOCH_FIRST ? FETCH_FIRST : FETCH_ALONE;
+    return items_from_request(state);
 }
 
 void handle_fetch(struct request *request)
@@ -405,22 +622,8 @@ void handle_fetch(struct request *request)
     state->request = request;
     fetch_response_init(&state->out);
     fan_init(&state->fan, &request->core->manager, &request->arena);
-    if (session_refused(state)) {
+    if (!items_take(state)) {
         return;
-    }
-    int32_t topic_count = state->in.topics_count;
-    state->out.responses =
-        arena_new_array(&request->arena, struct fetch_response_topic, (size_t)topic_count);
-    state->items = arena_new_array(&request->arena, struct fetch_item,
-                                   (size_t)partitions_count(&state->in) + 1);
-    if (state->out.responses == NULL || state->items == NULL) {
-        request_refuse(request, "request memory is spent");
-        return;
-    }
-    state->out.responses_count = topic_count;
-    for (int32_t i = 0; i < topic_count; i++) {
-        fetch_response_topic_init(&state->out.responses[i]);
-        topic_take(state, &state->in.topics[i], &state->out.responses[i]);
     }
     int64_t wait_ms = state->in.max_wait_ms < 0 ? 0 : state->in.max_wait_ms;
     state->deadline_ns = ring_now_ns(request->core->ring) + (uint64_t)wait_ms * 1000000;

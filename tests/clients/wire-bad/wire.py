@@ -64,6 +64,7 @@ def string(value):
 
 
 def array(items):
+    items = list(items)
     return int32(len(items)) + b"".join(items)
 
 
@@ -241,6 +242,31 @@ def fetch(connection, topic, offset, **options):
     for _ in range(max(reader.int32(), 0)):
         reader.take(16)
     return error, high, reader.bytes()
+
+
+def fetch_session(connection, session, topics=(), forgotten=(), wait_ms=0):
+    """(error code, session id, {(topic, partition): (error code, high watermark, bytes)}) of Fetch
+    v7 with session (id, epoch); topics are (name, {partition: offset}), forgotten (name,
+    [partition])."""
+    asked = [string(topic) + array([int32(partition) + int64(offset) + int64(-1) + int32(1 << 20)
+                                    for partition, offset in partitions.items()])
+             for topic, partitions in topics]
+    gone = [string(topic) + array(map(int32, partitions)) for topic, partitions in forgotten]
+    reader = connection.request(FETCH, 7, int32(-1) + int32(wait_ms) + int32(1) + int32(1 << 20) +
+                                int8(0) + int32(session[0]) + int32(session[1]) + array(asked) +
+                                array(gone))
+    reader.int32()
+    error, session_id = reader.int16(), reader.int32()
+    rows = {}
+    for _ in range(reader.int32()):
+        topic = reader.string()
+        for _ in range(reader.int32()):
+            partition, code, high = reader.int32(), reader.int16(), reader.int64()
+            reader.take(16)
+            for _ in range(max(reader.int32(), 0)):
+                reader.take(16)
+            rows[topic, partition] = (code, high, reader.bytes())
+    return error, session_id, rows
 
 
 def list_offsets(connection, topic, time_ms, partition=0):

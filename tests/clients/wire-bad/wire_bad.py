@@ -528,6 +528,93 @@ def list_offsets_partition(broker):
         return wire.list_offsets(connection, broker.topic, -1, partition=9)[0]
 
 
+# ---- fetch sessions
+
+
+def session_begin(broker, connection):
+    """The id of a new session that has seen the end of the victim's only partition."""
+    error, session, rows = wire.fetch_session(connection, (0, 0), [(broker.topic, {0: 1})])
+    assert error == 0 and session > 0, (error, session)
+    assert rows == {(broker.topic, 0): (0, 1, b"")}, rows
+    return session
+
+
+@cases(70, none=(0, 1), other=(123456789, 1), negative=(-7, 3))
+def session_unknown(broker, session):
+    with broker.connect() as connection:
+        return wire.fetch_session(connection, session)[0]
+
+
+@cases(71, ahead=2, behind=-2, far=(1 << 31) - 1)
+def session_epoch(broker, epoch):
+    with broker.connect() as connection:
+        session = session_begin(broker, connection)
+        answer = wire.fetch_session(connection, (session, epoch))
+        assert answer[1:] == (0, {}), answer
+        assert wire.fetch_session(connection, (session, 1))[:2] == (0, session)
+        return answer[0]
+
+
+@case(106)
+def session_by_ids(broker):
+    """Version 13 speaks of topics by id; its body is flexible."""
+    with broker.connect() as connection:
+        session = session_begin(broker, connection)
+        body = (int32(0) + int32(1) + int32(1 << 20) + int8(0) + int32(session) + int32(1) +
+                b"\x01\x01\x01\0")
+        data, correlation = wire.frame(wire.FETCH, 13, b"\0" + int32(-1) + body)
+        connection.send(data)
+        reader = connection.answer(correlation)
+        reader.int8()
+        reader.int32()
+        return reader.int16()
+
+
+@cases(70, final=-1, anew=0)
+def session_closed(broker, epoch):
+    with broker.connect() as connection:
+        session = session_begin(broker, connection)
+        error, other, _ = wire.fetch_session(connection, (session, epoch), [(broker.topic, {0: 1})])
+        assert error == 0 and (other == 0) == (epoch == -1) and other != session, (error, other)
+        return wire.fetch_session(connection, (session, 1))[0]
+
+
+@case(True)
+def session_steps(broker):
+    """Only what moved is told, what returned records goes to the end, what is forgotten is gone."""
+    first, second = broker.prefix + "session-a", broker.prefix + "session-b"
+    with broker.connect() as connection:
+        assert wire.create_topic(connection, first, count=2) == 0
+        assert wire.create_topic(connection, second) == 0
+        topics = [(first, {0: 0, 1: 0}), (second, {0: 0, 7: 0})]
+        error, session, rows = wire.fetch_session(connection, (0, 0), topics)
+        assert error == 0 and len(rows) == 4 and rows[second, 7][0] == 3, rows
+        epochs = iter(range(1, 100))
+
+        def step(topics=(), forgotten=(), wait_ms=0):
+            error, same, rows = wire.fetch_session(connection, (session, next(epochs)), topics,
+                                                   forgotten, wait_ms)
+            assert (error, same) == (0, session), (error, same)
+            return rows
+
+        assert list(step()) == [(second, 7)], "an error is told each time"
+        assert not step(forgotten=[(second, [7])])
+        for topic, partition in ((first, 0), (second, 0)):
+            assert wire.produce(connection, topic, batch([record(b"x")]), partition)[0] == 0
+        rows = step(wait_ms=10000)
+        assert [key for key in rows if rows[key][2]] == [(first, 0), (second, 0)], rows
+        assert rows[first, 0][1] == 1
+        rows = step([(first, {0: 1})])
+        assert list(rows) == [(second, 0)], "asked at the same offset, it answers the same records"
+        assert wire.produce(connection, first, batch([record(b"y")]), 1)[0] == 0
+        rows = step([(first, {0: 0}), (second, {0: 0})], wait_ms=10000)
+        assert list(rows) == [(first, 1), (first, 0), (second, 0)], rows
+        everything = [(first, [0, 1]), (second, [0])]
+        error, gone, _ = wire.fetch_session(connection, (session, next(epochs)), (), everything)
+        assert (error, gone) == (0, 0), "an empty session ends"
+        return wire.fetch_session(connection, (session, next(epochs)))[0] == 70
+
+
 # ---- clients that stall
 
 
