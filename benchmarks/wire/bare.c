@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "benchmarks/wire/measure.h"
+#include "benchmarks/lib/measure.h"
 
 enum { PAGE = 4096, PIECE = 1 << 20 };
 

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "benchmarks/wire/measure.h"
+#include "benchmarks/lib/measure.h"
 #include "benchmarks/wire/protocol.h"
 
 enum { DEPTH_MAX = 1024, CONFIG_MAX = 16, TOPIC_SIZE_MAX = 200 };

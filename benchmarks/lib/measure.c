@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "benchmarks/wire/measure.h"
+#include "benchmarks/lib/measure.h"
 
 #include <stdio.h>
 #include <string.h>
