@@ -221,12 +221,18 @@ static void ready_line(struct serve *serve)
                                  i == 0 ? "" : ",", server->listeners[i].host,
                                  server->listeners[i].port);
     }
+    enum writer_kind wanted = (enum writer_kind)server->config->writer;
+    if (server->writer != wanted) {
+        diag_line(&core->diag, DIAG_WARN, "broker/serve", "O_DIRECT is refused, log.writer changed",
+                  "data=%s log.writer=%s now=%s remedy=\"a data folder on ext4 or xfs\"",
+                  server->data_dir, store_writer_name(wanted), store_writer_name(server->writer));
+    }
     uint64_t now_ns = machine_now_ns();
     diag_line(&core->diag, DIAG_INFO, "broker/serve", "ready",
               "listeners=%s data=%s cores=%d ring=%s writer=%s topics=%d partitions=%d "
               "not_opened=%d ms=%.1f%s%s%s",
               listeners, server->data_dir, server->core_count, ring_kind_name(serve->ring_kind),
-              server->writer == WRITER_ALIGNED ? "aligned" : "buffered", core->image.topic_count,
+              store_writer_name(server->writer), core->image.topic_count,
               core->image.partition_count, atomic_load(&server->open_failures),
               (double)(now_ns - serve->start_ns) / 1e6,
               serve->ring_refusal[0] == '\0' ? "" : " ring_refused=\"", serve->ring_refusal,

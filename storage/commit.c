@@ -283,11 +283,7 @@ static void commit_write(struct partition *partition)
     }
     write->partition = partition;
     write->segment = segment;
-    if (store->writer == WRITER_ALIGNED) {
-        writer_aligned_build(store, write);
-    } else {
-        writer_buffered_build(store, write);
-    }
+    writer_build(store, write);
     commit_start(write);
 }
 
@@ -364,7 +360,7 @@ void store_commit(struct store *store)
         struct segment *segment = partition->writing;
         bool quiet = partition->write == NULL && !partition->broken && !partition->closing &&
                      segment->named && segment->durable == segment->size && !segment->sealed;
-        if (quiet && store->writer == WRITER_ALIGNED) {
+        if (quiet && store->writer != WRITER_BUFFERED) {
             commit_write_zeros(partition);
         }
     }

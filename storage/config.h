@@ -20,6 +20,7 @@ struct partition_config {
 
 enum writer_kind {
     WRITER_ALIGNED,  /* O_DIRECT, grouped, RWF_DSYNC; the default */
+    WRITER_DIRECT,   /* O_DIRECT, a write for each batch: nothing is gathered */
     WRITER_BUFFERED, /* page cache, then fdatasync; where O_DIRECT is refused */
 };
 

@@ -127,7 +127,7 @@ const struct store_counters *store_counters(const struct store *store)
 
 enum writer_kind store_probe(struct ring *ring, const char *data_dir, enum writer_kind wanted)
 {
-    if (wanted != WRITER_ALIGNED) {
+    if (wanted == WRITER_BUFFERED) {
         return wanted;
     }
     char path[STORE_PATH_SIZE];
@@ -150,5 +150,16 @@ enum writer_kind store_probe(struct ring *ring, const char *data_dir, enum write
     }
     op = (struct op){.kind = OP_UNLINK, .path = path};
     (void)ring_call(ring, &op);
-    return result < 0 ? WRITER_BUFFERED : WRITER_ALIGNED;
+    return result < 0 ? WRITER_BUFFERED : wanted;
+}
+
+const char *store_writer_name(enum writer_kind kind)
+{
+    static const char *const names[] = {
+        [WRITER_ALIGNED] = "aligned",
+        [WRITER_DIRECT] = "direct",
+        [WRITER_BUFFERED] = "buffered",
+    };
+    check((size_t)kind < ARRAY_COUNT(names));
+    return names[kind];
 }

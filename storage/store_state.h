@@ -65,7 +65,7 @@ void store_path_offset(const struct store *store, char path[STORE_PATH_SIZE], co
 /* The flag for opening log and tail files. */
 static inline uint32_t store_direct(const struct store *store)
 {
-    return store->writer == WRITER_ALIGNED ? OPEN_DIRECT : 0;
+    return store->writer == WRITER_BUFFERED ? 0 : OPEN_DIRECT;
 }
 /* The core must tick for upkeep at `due_ns` at the latest. */
 void store_arm(struct store *store, uint64_t due_ns);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How bytes get from a slab into its file: one DSYNC write, built by one of two writers.
+ * How bytes get from a slab into its file: one DSYNC write, built by one of three writers.
  *
  * S1  Writes in flight of one file never share a page: a partition has one write in flight.
  * S2  Memory under a write in flight never changes: the last partial page is copied to a page of
@@ -11,6 +11,8 @@
  * aligned   whole 4 KiB pages, from the page of the durable position to the page of the end, past
  *           the page cache; the page that holds both old and new bytes is written again with the
  *           old bytes unchanged
+ * direct    the same pages, but never past the end of the first batch that waits: a write for each
+ *           batch, in strict order; what a group commit is measured against
  * buffered  exactly the new bytes, through the page cache; nothing is padded
  */
 #pragma once
@@ -44,4 +46,7 @@ struct write {
 /* Fills vector, from, until, written_until, bounce, frozen for what segment->slab holds above
  * segment->durable. At most OP_VECTOR_MAX slices; the rest goes with the next write. */
 void writer_aligned_build(struct store *store, struct write *write);
+void writer_direct_build(struct store *store, struct write *write);
 void writer_buffered_build(struct store *store, struct write *write);
+/* The one of these that store->writer names. */
+void writer_build(struct store *store, struct write *write);

@@ -627,6 +627,8 @@ static void run_history(struct history *history, uint64_t seed)
     history->seed = seed;
     random_init(&history->random, seed);
     history->big = pick(history, 3) == 0;
+    static const enum writer_kind writers[] = {WRITER_ALIGNED, WRITER_ALIGNED, WRITER_ALIGNED,
+                                               WRITER_DIRECT, WRITER_BUFFERED};
     history->clock_ms = 1000;
     history->config = log_config_default();
     history->config.segment_size_max = (int64_t)(UINT64_C(65536) << pick(history, 6));
@@ -642,7 +644,7 @@ static void run_history(struct history *history, uint64_t seed)
         .cache_size = (size_t)(64 + pick(history, 64)) * 65536,
         .files_max = 4 + (uint32_t)pick(history, 8),
         .disk_delay_ns_max = 1000 + pick(history, 300000),
-        .writer = pick(history, 5) == 0 ? WRITER_BUFFERED : WRITER_ALIGNED,
+        .writer = writers[pick(history, ARRAY_COUNT(writers))],
     };
     log_world_open(&history->world, &options);
     open_partition(history, true);

@@ -135,7 +135,8 @@ static void the_words_are_in_the_order_of_the_enums(void **state)
     assert_int_equal(config->pin, BROKER_PIN_OFF);
     assert_int_equal(config->writer, WRITER_BUFFERED);
     release(*state);
-    config = good(*state, "ring=uring\npin=on\n", NULL);
+    config = good(*state, "ring=uring\npin=on\nlog.writer=direct\n", NULL);
+    assert_int_equal(config->writer, WRITER_DIRECT);
     assert_int_equal(config->ring, RING_URING);
     assert_int_equal(config->pin, BROKER_PIN_ON);
     release(*state);
