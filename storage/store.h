@@ -55,8 +55,8 @@ void store_commit(struct store *store);
 /* Step 5: a bounded slice (about `budget_ns`) of retention, idle release, tails, snapshots. */
 void store_upkeep(struct store *store, uint64_t budget_ns);
 const struct store_counters *store_counters(const struct store *store);
-/* What `wanted` can be in the data folder: itself, or WRITER_BUFFERED where it needs O_DIRECT and the
- * file system refuses that. Blocking; start-up. Leaves no file behind. */
+/* What `wanted` can be in the data folder: itself, or WRITER_BUFFERED where it needs O_DIRECT and
+ * the file system refuses that. Blocking; start-up. Leaves no file behind. */
 enum writer_kind store_probe(struct ring *ring, const char *data_dir, enum writer_kind wanted);
 /* "aligned", "direct" or "buffered": the words of log.writer. */
 const char *store_writer_name(enum writer_kind kind);
