@@ -190,8 +190,8 @@ struct classic_output {
 void classic_close(struct classic *group);
 
 /*
- * One event. `output` is overwritten. Cannot fail: a join that finds no memory is answered
- * COORDINATOR_NOT_AVAILABLE, a sync UNKNOWN_SERVER_ERROR, and the group is as before.
+ * One event. `output` is overwritten. Cannot fail: a join or sync that finds no memory is answered
+ * COORDINATOR_NOT_AVAILABLE and the group is as before.
  *
  * A group that does not exist is the caller's business: JOIN with a member id, SYNC, HEARTBEAT and
  * each entry of a LEAVE are UNKNOWN_MEMBER_ID; JOIN without one opens a group; COMMIT with a
