@@ -333,7 +333,7 @@ static void note_extra(struct row *row, const struct outcome *outcome, const str
              latency_us(&outcome->flush_latency, 0.99),
              (double)outcome->flush_latency.max_ns / 1000,
              (double)outcome->stall_ns / 1e9 / seconds, (double)outcome->switches / runs,
-             outcome->cpu_seconds / size * 1e9, "");
+             outcome->cpu_seconds / size * 1e9);
     size_t used = strlen(row->extra);
     if (!cell->single) {
         snprintf(row->extra + used, sizeof(row->extra) - used, " tail=%llu packed=%.2f",
