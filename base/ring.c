@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/ring.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -153,6 +154,23 @@ uint64_t ring_now_ns(const struct ring *ring)
 int64_t ring_wall_ms(const struct ring *ring)
 {
     return ring->wall_ms;
+}
+
+void ring_peer(const struct ring *ring, int32_t socket, char text[RING_PEER_SIZE])
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof(address);
+    snprintf(text, RING_PEER_SIZE, "0.0.0.0");
+    if (ring->backend->kind == RING_SIMULATED ||
+        getpeername(socket, (struct sockaddr *)&address, &size) != 0) {
+        return;
+    }
+    if (address.ss_family == AF_INET) {
+        (void)inet_ntop(AF_INET, &((struct sockaddr_in *)&address)->sin_addr, text, RING_PEER_SIZE);
+    } else if (address.ss_family == AF_INET6) {
+        (void)inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&address)->sin6_addr, text,
+                        RING_PEER_SIZE);
+    }
 }
 
 /* For the back ends. */

@@ -144,6 +144,10 @@ size_t ring_in_flight(const struct ring *ring);
 int ring_listen(struct ring *ring, const char *host, uint16_t port, int32_t *out,
                 uint16_t *port_out);
 
+#define RING_PEER_SIZE 46 /* the longest IPv6 address as text */
+/* Numeric address of a connected socket's other end, without the port; "0.0.0.0" when unknown. */
+void ring_peer(const struct ring *ring, int32_t socket, char text[RING_PEER_SIZE]);
+
 /* Clocks as of the last step (refreshed after the wait): monotonic ns, wall ms. */
 uint64_t ring_now_ns(const struct ring *ring);
 int64_t ring_wall_ms(const struct ring *ring);

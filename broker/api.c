@@ -9,11 +9,17 @@
 #include "wire/describe_configs.h"
 #include "wire/fetch.h"
 #include "wire/find_coordinator.h"
+#include "wire/heartbeat.h"
 #include "wire/init_producer_id.h"
+#include "wire/join_group.h"
+#include "wire/leave_group.h"
 #include "wire/list_offsets.h"
 #include "wire/metadata.h"
+#include "wire/offset_commit.h"
+#include "wire/offset_fetch.h"
 #include "wire/offset_for_leader_epoch.h"
 #include "wire/produce.h"
+#include "wire/sync_group.h"
 
 static const struct api ROWS[] = {
 #define API(NAME, function, advertised, min, max)                                                  \

@@ -12,7 +12,8 @@
  *   coordinator_fan_release                ->   call->arena is reset  ->  released(fan)
  *
  * K1  A call's memory (and what it was decoded from) is the home core's. Between arrival and way
- *     back home leaves it alone: the owner reads all of it and writes into the call alone.
+ *     back home leaves it alone: the owner reads all of it, and writes into the call
+ *     and what the handler put around it for that.
  * K2  What the owner has to add lies in call->arena, which takes from the owner's pages. Home reads
  *     it between the way back and the release, and never acquires from it.
  * K3  Each call is answered exactly once. fan->done runs once for each send, released once for each
@@ -53,13 +54,14 @@ struct coordinator {
     const struct coordinator_machine *machine; /* NULL: this broker does not serve the kind */
     struct list shards;                        /* in no order that matters */
     int32_t shard_count;
-    int32_t busy_count; /* shards with something in flight */
     bool stopping;
     void *state; /* the machine's, per core; NULL without machine->start */
 };
 
-/* Partitions appear and go by manager_listener; loading runs in the background. */
 enum status coordinators_open(struct core *core);
+/* What the core's manager tells: a partition was opened, is about to go. */
+void coordinators_partition_opened(void *core, struct image_topic *topic, int32_t index);
+void coordinators_partition_leaving(void *core, struct image_topic *topic, int32_t index);
 /* Answers everything parked with COORDINATOR_NOT_AVAILABLE; later calls likewise. */
 void coordinators_stop(struct core *core);
 /* Nothing of a coordinator is in flight on this core. */
@@ -67,8 +69,7 @@ bool coordinators_are_quiet(const struct core *core);
 /* After the partitions were closed. */
 void coordinators_close(struct core *core);
 
-/* Whether clients are told that the topic is internal, and may not produce to it. */
-bool coordinator_topic_is_internal(struct bytes name);
+bool coordinator_is_served(const struct core *core, enum coordinator_kind kind);
 const char *coordinator_topic_name(enum coordinator_kind kind);
 /* The kind's topic as this core knows it; NULL until it was needed first. */
 const struct image_topic *coordinator_topic(const struct core *core, enum coordinator_kind kind);
@@ -115,7 +116,7 @@ struct coordinator_fan {
     struct coordinator_call *first;
     struct coordinator_call **tail;
     int32_t pending;
-    bool cancelled;
+    bool sent;
     void (*done)(struct coordinator_fan *fan);
     void (*released)(struct coordinator_fan *fan);
     void *owner;

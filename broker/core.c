@@ -134,10 +134,17 @@ enum status core_open(struct core *core, const struct core_options *options)
         .diag = &core->diag,
         .peers = &server->peers,
         .image = &core->image,
+        .listener = {.partition_opened = coordinators_partition_opened,
+                     .partition_leaving = coordinators_partition_leaving,
+                     .context = core},
     };
     manager_init(&core->manager, &manager);
     server->peers.peers[core->index] =
         (struct peer){.mailbox = &core->mailbox, .ring = core->ring, .manager = &core->manager};
+    status = coordinators_open(core);
+    if (status != STATUS_OK) {
+        return status;
+    }
     core->idle_timer.fire = idle_check;
     core->stop_timer.fire = stop_look;
     timer_arm(&core->timers, &core->idle_timer, ring_now_ns(core->ring) + IDLE_CHECK_NS);
@@ -150,6 +157,7 @@ void core_close(struct core *core)
     check(list_is_empty(&core->runnable));
     timer_disarm(&core->timers, &core->idle_timer);
     sessions_deinit(&core->sessions);
+    coordinators_close(core);
     image_deinit(&core->image);
     store_close(core->store);
     struct list_node *node;
@@ -229,5 +237,6 @@ bool core_tick(struct core *core, bool wait)
 
 bool core_is_quiet(const struct core *core)
 {
-    return list_is_empty(&core->connections) && list_is_empty(&core->runnable);
+    return list_is_empty(&core->connections) && list_is_empty(&core->runnable) &&
+           coordinators_are_quiet(core);
 }

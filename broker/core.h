@@ -22,6 +22,7 @@
 #include "base/random.h"
 #include "base/ring.h"
 #include "base/timer.h"
+#include "broker/coordinator.h"
 #include "broker/producer_ids.h"
 #include "broker/sessions.h"
 #include "topic/manager.h"
@@ -62,6 +63,7 @@ struct core {
     uint64_t trim_due_ns;
     struct producer_ids producer_ids;
     struct sessions sessions;
+    struct coordinator coordinators[COORDINATOR_KINDS];
     uint8_t *scratch; /* codecs; one batch at a time */
     struct core_counters counters;
     bool stopping; /* no new connections or requests */

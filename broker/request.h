@@ -21,6 +21,7 @@
 
 struct core;
 struct connection;
+struct coordinator_fan;
 
 enum request_state { REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ANSWERED, REQUEST_RELEASING };
 
@@ -59,6 +60,7 @@ struct request {
     /* The peer is gone: end early what only waits. NULL: nothing waits. */
     void (*abandon)(struct request *request);
     void *handler_state;
+    struct coordinator_fan *calls; /* to coordinators, until released: coordinator_request_send() */
 };
 
 struct request *request_open(struct connection *connection, struct input *input);

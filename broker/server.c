@@ -209,6 +209,7 @@ static void core_stop_step(struct core *core)
     if (!core->stopping) {
         core->stopping = true;
         core->stop_deadline_ns = ring_now_ns(core->ring) + STOP_GRACE_NS;
+        coordinators_stop(core);
     }
     connections_stop(core);
     if (!core->quiet && core_is_quiet(core)) {

@@ -37,6 +37,7 @@
 struct core;
 struct coordinator;
 struct image_topic;
+struct shard;
 
 enum coordinator_kind { COORDINATOR_GROUP, COORDINATOR_TRANSACTION, COORDINATOR_KINDS };
 
@@ -110,18 +111,17 @@ struct shard {
     struct uuid topic_id;
     struct partition *partition; /* NULL once it is gone */
     void *machine;               /* state of the machine; NULL while none is open */
-    int32_t append_count;        /* in flight */
-    bool stopped;                /* machine->stop has run */
+    struct list appends;         /* in flight, barriers among them */
+    bool serving;                /* machine->loaded has run, machine->stop has not */
     bool reload_due;
-    /* loading */
-    struct mail load_mail;
+    struct mail turn_mail; /* changes of state happen in a turn of their own, never inside a done */
+    bool turn_due;
     struct timer retry;
+    /* loading */
     struct partition_read read;
+    enum shard_read { SHARD_READ_NONE, SHARD_READ_UNDER_WAY, SHARD_READ_DONE } read_state;
     int64_t load_offset;
     int64_t load_until;
-    uint64_t load_started_ns;
-    int64_t load_record_count;
-    bool loading; /* a read or its mail is under way */
 };
 
 /*
@@ -166,10 +166,12 @@ enum status shard_client_status(enum status status);
 
 /* ---- for broker/coordinator.c ---- */
 
-/* NULL: no memory; the partition is served without a coordinator until the next start. */
-struct shard *shard_open(struct coordinator *coordinator, const struct image_topic *topic,
-                         int32_t index);
-/* The partition goes, or the broker stops. Freed when nothing is in flight, or by shard_close(). */
-void shard_leave(struct shard *shard);
-void shard_close(struct shard *shard);
+/* STATUS_NO_MEMORY: the partition is served without a coordinator until the next start. */
+enum status shard_open(struct coordinator *coordinator, const struct image_topic *topic,
+                       int32_t index);
+/* The partition goes: `status` for what is parked. Freed when nothing is in flight any more. */
+void shard_leave(struct shard *shard, enum status status);
+/* Something is in flight. */
 bool shard_is_busy(const struct shard *shard);
+/* Not busy; the broker has stopped. */
+void shard_close(struct shard *shard);

@@ -207,6 +207,9 @@ struct producers_verdict producers_check(const struct producers *producers,
     if ((header->attributes & BATCH_CONTROL) != 0) {
         return verdict; /* markers carry no sequence */
     }
+    if (header->base_sequence < 0) {
+        return verdict; /* a coordinator's own; clients are refused long before */
+    }
     if (header->producer_epoch == producer->epoch) {
         const struct producer_batch *original = producer_duplicate(producer, header);
         if (original != NULL) {

@@ -13,6 +13,7 @@ void manager_init(struct manager *manager, const struct manager_options *options
         .diag = options->diag,
         .peers = options->peers,
         .image = options->image,
+        .listener = options->listener,
     };
     arena_init(&manager->scratch, options->pages, SCRATCH_SIZE_MAX);
 }
@@ -41,6 +42,9 @@ static enum status partition_start(struct manager *manager, struct image_topic *
         return status;
     }
     manager->partition_count++;
+    if (manager->listener.partition_opened != NULL) {
+        manager->listener.partition_opened(manager->listener.context, topic, index);
+    }
     return STATUS_OK;
 }
 
@@ -149,6 +153,9 @@ static void on_topic_removed(void *context, struct image_topic *topic)
         struct partition *local = topic->partitions[i].local;
         if (local == NULL) {
             continue;
+        }
+        if (manager->listener.partition_leaving != NULL) {
+            manager->listener.partition_leaving(manager->listener.context, topic, i);
         }
         topic->partitions[i].local = NULL;
         manager->partition_count--;

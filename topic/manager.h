@@ -23,6 +23,14 @@
 #include "topic/metadata.h"
 #include "topic/peers.h"
 
+/* Told on the owner core; both may be NULL. `leaving` comes while the partition can still be used,
+ * before it is removed; at the stop of the broker nothing is told. */
+struct manager_listener {
+    void (*partition_opened)(void *context, struct image_topic *topic, int32_t index);
+    void (*partition_leaving)(void *context, struct image_topic *topic, int32_t index);
+    void *context;
+};
+
 struct manager_options {
     int32_t core;
     struct store *store;
@@ -31,6 +39,7 @@ struct manager_options {
     struct diag *diag;
     const struct peers *peers;
     struct image *image; /* borrowed; this core's */
+    struct manager_listener listener;
 };
 
 struct manager {
@@ -40,6 +49,7 @@ struct manager {
     struct diag *diag;
     const struct peers *peers;
     struct image *image;
+    struct manager_listener listener;
     struct arena scratch;    /* decoded records */
     int32_t partition_count; /* open here */
     int32_t removals_pending;

@@ -45,6 +45,7 @@ static void topic_fill(struct request *request, const struct image_topic *topic,
 {
     out->name = bytes_of_text(topic->name);
     out->topic_id = topic->id;
+    out->is_internal = topic_name_is_internal(out->name);
     if (operations) {
         out->topic_authorized_operations = TOPIC_OPERATIONS;
     }

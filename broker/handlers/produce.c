@@ -13,6 +13,7 @@
 #include "wire/produce.h"
 #include "broker/handlers/handler.h"
 #include "broker/recompress.h"
+#include "topic/name.h"
 
 /* What one batch may unpack to. Clients fill batches to at most 1 MiB before they pack them, so 100
  * times max.message.bytes' default is far from honest use and near enough to stop a bomb. */
@@ -131,6 +132,13 @@ static enum status batch_prepare(struct request *request, const struct image_top
     return STATUS_OK;
 }
 
+/* The topics of coordinators are theirs; Kafka's admin client may write to them all the same. */
+static bool topic_is_closed(const struct request *request, const struct image_topic *topic)
+{
+    return topic_name_is_internal(bytes_of_text(topic->name)) &&
+           !bytes_equal(request->client_id, BYTES_LITERAL("__admin_client"));
+}
+
 static void partition_take(struct request *request, struct produce_state *state,
                            const struct image_topic *topic,
                            const struct produce_request_partition_data *in,
@@ -147,6 +155,10 @@ static void partition_take(struct request *request, struct produce_state *state,
     item->out = out;
     if (in->index < 0 || in->index >= topic->partition_count) {
         partition_fail(state, out, STATUS_UNKNOWN_TOPIC_OR_PARTITION, NULL);
+        return;
+    }
+    if (topic_is_closed(request, topic)) {
+        partition_fail(state, out, STATUS_INVALID_TOPIC_EXCEPTION, NULL);
         return;
     }
     enum status status = batch_admit(request, state, topic, batch);

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/groups/expiry.h"
+
+#include "broker/core.h"
+#include "broker/groups/records.h"
+#include "broker/server.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+/* Tombstones of one batch: far below SHARD_APPEND_SIZE_MAX with the longest names, and a bounded
+ * slice of work. The rest goes with the next look. */
+#define REMOVAL_PLACES_MAX 1024
+
+/* ---- removals ---- */
+
+struct group_removal *group_removal_make(struct group *group, int32_t room)
+{
+    struct heap *heap = group->groups->heap;
+    struct group_removal *removal = heap_acquire(heap, sizeof(*removal));
+    size_t size = (size_t)(room + 1) * sizeof(struct offset_place *);
+    struct offset_place **places = heap_acquire(heap, size);
+    if (removal == NULL || places == NULL) {
+        heap_release(heap, removal, sizeof(*removal));
+        heap_release(heap, places, size);
+        return NULL;
+    }
+    removal->group = group;
+    removal->places = places;
+    removal->place_room = room;
+    group_hold(group);
+    return removal;
+}
+
+void group_removal_add(struct group_removal *removal, struct offset_place *place)
+{
+    if (place->change_count == 0 && place->committed &&
+        removal->place_count < removal->place_room) {
+        place->change_count++; /* O3: it stays until the tombstone is decided */
+        removal->places[removal->place_count++] = place;
+    }
+}
+
+static void removal_finish(struct group_removal *removal, enum status status)
+{
+    struct group *group = removal->group;
+    struct groups *groups = group->groups;
+    for (int32_t i = 0; i < removal->place_count; i++) {
+        struct offset_place *place = removal->places[i];
+        place->change_count--;
+        if (status == STATUS_OK) {
+            offsets_remove(&groups->offsets, place, removal->append.base_offset + i);
+        }
+    }
+    /* Somebody who came meanwhile keeps it; what he writes stands behind the tombstone. */
+    if (status == STATUS_OK && removal->whole && group->classic != NULL && group->holds == 1 &&
+        classic_is_idle(group->classic)) {
+        classic_close(group->classic);
+        group->classic = NULL;
+        group_classic_arm(group);
+    }
+    if (removal->done != NULL) {
+        removal->done(removal, status);
+    }
+    heap_release(groups->heap, removal->places,
+                 (size_t)(removal->place_room + 1) * sizeof(struct offset_place *));
+    heap_release(groups->heap, removal, sizeof(*removal));
+    group_release(group);
+}
+
+static void removal_durable(struct shard_append *append)
+{
+    struct group_removal *removal = CONTAINER_OF(append, struct group_removal, append);
+    removal_finish(removal, append->status);
+}
+
+static enum status removal_records(struct group_removal *removal, struct shard_record *records)
+{
+    struct group *group = removal->group;
+    struct arena *arena = &group->groups->scratch;
+    for (int32_t i = 0; i < removal->place_count; i++) {
+        const struct offset_commit_key key = {
+            .group = group->name,
+            .topic = removal->places[i]->topic->name,
+            .partition = removal->places[i]->partition,
+        };
+        enum status status = record_offset_commit(arena, &key, NULL, &records[i]);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return !removal->whole
+               ? STATUS_OK
+               : record_group_metadata(arena, group->name, NULL, &records[removal->place_count]);
+}
+
+void group_removal_start(struct group_removal *removal)
+{
+    struct groups *groups = removal->group->groups;
+    int32_t count = removal->place_count + (removal->whole ? 1 : 0);
+    struct shard_record *records =
+        arena_new_array(&groups->scratch, struct shard_record, (size_t)count);
+    enum status status = records == NULL ? STATUS_NO_MEMORY : removal_records(removal, records);
+    if (status == STATUS_OK && count > 0) {
+        removal->append = (struct shard_append){
+            .records = records, .record_count = count, .done = removal_durable};
+        shard_append(groups->shard, &removal->append);
+    } else {
+        removal_finish(removal, status);
+    }
+    arena_reset(&groups->scratch);
+}
+
+/* ---- what is over ---- */
+
+struct expiry {
+    enum classic_expiry rule;
+    int64_t state_ms;
+    int64_t now_ms;
+    int64_t retention_ms;
+};
+
+static struct expiry expiry_of(const struct group *group)
+{
+    const struct core *core = group->groups->shard->core;
+    struct expiry expiry = {
+        .rule = CLASSIC_EXPIRY_SINCE_COMMIT,
+        .state_ms = -1,
+        .now_ms = ring_wall_ms(core->ring),
+        .retention_ms = (int64_t)core->server->config->offsets_retention_minutes * 60000,
+    };
+    if (group->classic != NULL) {
+        expiry.rule = classic_expiry(group->classic);
+        expiry.state_ms = classic_view(group->classic).state_wall_ms;
+    }
+    return expiry;
+}
+
+static bool is_over(const struct expiry *expiry, const struct offset_place *place)
+{
+    if (place->value.expire_ms >= 0) {
+        return expiry->now_ms >= place->value.expire_ms;
+    }
+    int64_t since_ms = expiry->rule == CLASSIC_EXPIRY_SINCE_STATE && expiry->state_ms >= 0
+                           ? expiry->state_ms
+                           : place->value.commit_ms;
+    return expiry->now_ms - since_ms >= expiry->retention_ms;
+}
+
+static void topic_expire(const struct expiry *expiry, struct offset_topic *topic,
+                         struct group_removal *removal)
+{
+    const struct group *group = topic->group;
+    if (expiry->rule == CLASSIC_EXPIRY_SINCE_COMMIT && group->classic != NULL &&
+        classic_subscribes(group->classic, topic->name)) {
+        return;
+    }
+    LIST_EACH (&topic->places, node) {
+        struct offset_place *place = LIST_ENTRY(node, struct offset_place, node);
+        if (place->committed && is_over(expiry, place)) {
+            group_removal_add(removal, place);
+        }
+    }
+}
+
+/* Members of the newer protocol keep their group by themselves. */
+static void group_expire(struct group *group)
+{
+    struct expiry expiry = expiry_of(group);
+    if (group->consumer != NULL || expiry.rule == CLASSIC_EXPIRY_NEVER || group->holds > 0) {
+        return;
+    }
+    int32_t room =
+        group->offsets.count < REMOVAL_PLACES_MAX ? group->offsets.count : REMOVAL_PLACES_MAX;
+    struct group_removal *removal = group_removal_make(group, room);
+    if (removal == NULL) {
+        return; /* the next look may find memory */
+    }
+    LIST_EACH (&group->offsets.topics, node) {
+        topic_expire(&expiry, LIST_ENTRY(node, struct offset_topic, node), removal);
+    }
+    removal->whole = removal->place_count == group->offsets.place_count && group->classic != NULL &&
+                     classic_is_idle(group->classic);
+    group_removal_start(removal);
+}
+
+void expiry_start(struct groups *groups)
+{
+    struct core *core = groups->shard->core;
+    uint64_t interval_ms = (uint64_t)core->server->config->offsets_check_ms;
+    uint64_t now_ns = ring_now_ns(core->ring);
+    uint64_t interval_ns =
+        interval_ms > UINT64_MAX / NS_PER_MS / 2 ? UINT64_MAX / 2 : interval_ms * NS_PER_MS;
+    timer_arm(&core->timers, &groups->expiry_timer, now_ns + interval_ns);
+}
+
+void expiry_fire(struct timer *timer)
+{
+    struct groups *groups = CONTAINER_OF(timer, struct groups, expiry_timer);
+    struct list_node *next;
+    for (struct list_node *node = list_first(&groups->list); node != NULL; node = next) {
+        struct group *group = LIST_ENTRY(node, struct group, node);
+        next = node->next == &groups->list.head ? NULL : node->next;
+        group_expire(group); /* may free it */
+    }
+    expiry_start(groups);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is forgotten: offsets whose time is over (KIP-211), offsets of deleted topics, and groups
+ * that hold nothing any more. Everything goes by tombstones first.
+ */
+#pragma once
+
+#include "broker/groups/group.h"
+
+/* Each offsets.retention.check.interval.ms. */
+void expiry_start(struct groups *groups);
+void expiry_fire(struct timer *timer);
+
+/* Tombstones under way; on the heap, because nobody waits for them, or in a call. */
+struct group_removal {
+    struct shard_append append;
+    struct group *group; /* held */
+    struct offset_place **places;
+    int32_t place_count;
+    int32_t place_room;
+    bool whole; /* the group's own record goes too */
+    void (*done)(struct group_removal *removal, enum status status);
+    void *owner;
+};
+
+/* A removal with room for `room` places, or NULL: no memory. It is freed behind done(). */
+struct group_removal *group_removal_make(struct group *group, int32_t room);
+/* Skipped when a commit of the place is under way: it is newer. */
+void group_removal_add(struct group_removal *removal, struct offset_place *place);
+/* Writes the tombstones, then forgets. done() may be NULL. */
+void group_removal_start(struct group_removal *removal);
