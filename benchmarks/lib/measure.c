@@ -42,6 +42,17 @@ void latency_add(struct latency *latency, uint64_t ns)
     }
 }
 
+void latency_merge(struct latency *latency, const struct latency *other)
+{
+    latency->count += other->count;
+    for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
+        latency->buckets[i] += other->buckets[i];
+    }
+    if (other->max_ns > latency->max_ns) {
+        latency->max_ns = other->max_ns;
+    }
+}
+
 double latency_us(const struct latency *latency, double share)
 {
     double target = share * (double)latency->count;

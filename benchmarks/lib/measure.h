@@ -16,6 +16,7 @@ struct latency {
 
 uint64_t clock_ns(void);
 void latency_add(struct latency *latency, uint64_t ns);
+void latency_merge(struct latency *latency, const struct latency *other);
 /* Upper bound of the bucket that holds the share of all values, at most the maximum seen. */
 double latency_us(const struct latency *latency, double share);
 
