@@ -17,6 +17,8 @@ static const struct verb VERBS[] = {
     {"topic", "make, list, describe and delete topics", topic_run},
     {"produce", "write records to a topic", produce_run},
     {"consume", "print the records of a topic", consume_run},
+    {"group", "list, describe, reset and delete consumer groups", group_run},
+    {"transaction", "list, describe and abort transactions", transaction_run},
     {"status", "show the cluster, its round trip, and what a durable write costs", status_run},
 };
 
@@ -24,7 +26,7 @@ static void usage(FILE *to)
 {
     fprintf(to, "usage: weir VERB [--help] ...\n\n");
     for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++) {
-        fprintf(to, "  %-10s %s\n", VERBS[i].name, VERBS[i].sentence);
+        fprintf(to, "  %-11s %s\n", VERBS[i].name, VERBS[i].sentence);
     }
 }
 

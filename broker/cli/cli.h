@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The admin verbs: `weir topic|produce|consume|status`. They speak the Kafka protocol through wire/
- * and nothing else, so they drive any broker that does. A verb answers the program's exit code.
+ * The admin verbs: `weir topic|produce|consume|group|transaction|status`. They speak the Kafka
+ * protocol through wire/ and nothing else, so they drive any broker that does. A verb answers the
+ * program's exit code.
  */
 #pragma once
 
@@ -15,6 +16,8 @@ enum cli_code {
 int topic_run(int count, char **arguments);
 int produce_run(int count, char **arguments);
 int consume_run(int count, char **arguments);
+int group_run(int count, char **arguments);
+int transaction_run(int count, char **arguments);
 int status_run(int count, char **arguments);
 
 /* Every command of the CLI, for the manual: NULL ends the list. */

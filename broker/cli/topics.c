@@ -10,6 +10,7 @@
 #include "broker/cli/cluster.h"
 #include "broker/cli/json.h"
 #include "broker/cli/options.h"
+#include "broker/cli/verbs.h"
 #include "wire/create_topics.h"
 #include "wire/delete_topics.h"
 
@@ -326,43 +327,14 @@ static int delete_run(int count, char **arguments)
 
 /* The verb */
 
-struct topic_verb {
-    const char *name;
-    const struct command *command;
-    int (*run)(int count, char **arguments);
-};
-
-static const struct topic_verb TOPIC_VERBS[] = {
+static const struct verb_row TOPIC_VERBS[] = {
     {"create", &TOPIC_CREATE, create_run},
     {"list", &TOPIC_LIST, list_run},
     {"describe", &TOPIC_DESCRIBE, topic_describe_run},
     {"delete", &TOPIC_DELETE, delete_run},
 };
 
-static void topic_usage(FILE *to)
-{
-    fprintf(to, "usage: weir topic VERB [--help] ...\n\n");
-    for (size_t i = 0; i < ARRAY_COUNT(TOPIC_VERBS); i++) {
-        fprintf(to, "  %-10s %s\n", TOPIC_VERBS[i].name, TOPIC_VERBS[i].command->sentence);
-    }
-}
-
 int topic_run(int count, char **arguments)
 {
-    if (count < 2) {
-        topic_usage(stderr);
-        return CLI_USAGE;
-    }
-    if (strcmp(arguments[1], "--help") == 0) {
-        topic_usage(stdout);
-        return CLI_OK;
-    }
-    for (size_t i = 0; i < ARRAY_COUNT(TOPIC_VERBS); i++) {
-        if (strcmp(TOPIC_VERBS[i].name, arguments[1]) == 0) {
-            return TOPIC_VERBS[i].run(count - 1, arguments + 1);
-        }
-    }
-    fprintf(stderr, "weir: topic has no verb \"%s\"\n", arguments[1]);
-    topic_usage(stderr);
-    return CLI_USAGE;
+    return verbs_run("topic", TOPIC_VERBS, ARRAY_COUNT(TOPIC_VERBS), count, arguments);
 }
