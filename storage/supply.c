@@ -29,30 +29,52 @@ static void supply_unlock(struct supply *supply)
     }
 }
 
-void *supply_acquire(struct supply *supply, uint64_t size)
+static void *acquire(struct supply *supply, uint64_t size, bool charged)
 {
     void *block = NULL;
     supply_lock(supply);
     uint64_t held = atomic_load_explicit(&supply->size, memory_order_relaxed);
-    if (held <= supply->size_max && size <= supply->size_max - held) {
+    if (!charged || (held <= supply->size_max && size <= supply->size_max - held)) {
         block = heap_acquire(supply->heap, size);
     }
     if (block != NULL) {
-        atomic_store_explicit(&supply->size, held + size, memory_order_relaxed);
+        atomic_store_explicit(&supply->size, held + (charged ? size : 0), memory_order_relaxed);
         atomic_fetch_add_explicit(&supply->calls, 1, memory_order_relaxed);
     }
     supply_unlock(supply);
     return block;
 }
 
-void supply_release(struct supply *supply, void *block, uint64_t size)
+static void release(struct supply *supply, void *block, uint64_t size, bool charged)
 {
     if (block == NULL) {
         return;
     }
     supply_lock(supply);
-    check(atomic_load_explicit(&supply->size, memory_order_relaxed) >= size);
-    atomic_fetch_sub_explicit(&supply->size, size, memory_order_relaxed);
+    if (charged) {
+        check(atomic_load_explicit(&supply->size, memory_order_relaxed) >= size);
+        atomic_fetch_sub_explicit(&supply->size, size, memory_order_relaxed);
+    }
     heap_release(supply->heap, block, size);
     supply_unlock(supply);
+}
+
+void *supply_acquire(struct supply *supply, uint64_t size)
+{
+    return acquire(supply, size, true);
+}
+
+void supply_release(struct supply *supply, void *block, uint64_t size)
+{
+    release(supply, block, size, true);
+}
+
+void *supply_acquire_beside(struct supply *supply, uint64_t size)
+{
+    return acquire(supply, size, false);
+}
+
+void supply_release_beside(struct supply *supply, void *block, uint64_t size)
+{
+    release(supply, block, size, false);
 }

@@ -26,3 +26,6 @@ void supply_deinit(struct supply *supply); /* checks that every block came back 
 /* Zeroed, aligned to 16. NULL: the limit or the heap has no room. */
 [[nodiscard]] void *supply_acquire(struct supply *supply, uint64_t size);
 void supply_release(struct supply *supply, void *block, uint64_t size);
+/* The same beside the limit: for what comes and goes and has a bound of its own. */
+[[nodiscard]] void *supply_acquire_beside(struct supply *supply, uint64_t size);
+void supply_release_beside(struct supply *supply, void *block, uint64_t size);
