@@ -556,7 +556,8 @@ static const char *step_restart(struct history *history)
         arena_init(&arena, history->pages, (size_t)(4 * MIB));
         reader_init(&reader, bytes_of(history->durable.value, history->durable.value_size));
         check(group_metadata_value_decode(&reader, 3, &arena, &value) == STATUS_OK);
-        EXPECT(classic_load(history->group, &value, history->model.now_ms) == STATUS_OK);
+        EXPECT(classic_load(history->group, &value, 0) == STATUS_OK);
+        classic_resume(history->group, history->model.now_ms);
         arena_reset(&arena);
     }
     return compare(history);
