@@ -51,6 +51,19 @@ static inline void ring_complete(struct ring *ring, struct op *op, int64_t resul
     list_push_tail(&ring->completed, &op->node);
 }
 
+/* Whether op->file means something. */
+static inline bool op_has_file(enum op_kind kind)
+{
+    return kind != OP_NOP && kind != OP_OPEN && kind != OP_RENAME && kind != OP_UNLINK &&
+           kind != OP_MKDIR && kind != OP_LIST && kind != OP_CONNECT;
+}
+
+static inline bool op_is_net(enum op_kind kind)
+{
+    return kind == OP_ACCEPT || kind == OP_CONNECT || kind == OP_RECV || kind == OP_SEND ||
+           kind == OP_SHUTDOWN;
+}
+
 /* Bytes of the whole vector. */
 uint64_t op_size(const struct op *op);
 /* Slices behind op->moved into `out` (OP_VECTOR_MAX long); answers how many. */

@@ -30,6 +30,7 @@
 #define PORT_FIRST 40000
 #define WALL_MS_FIRST INT64_C(1767225600000) /* 2026-01-01 */
 #define FILE_FIRST 3                         /* as if the standard streams were open */
+#define STALL_NS_MAX UINT64_C(30000000000)
 
 enum handle_kind { HANDLE_FILE, HANDLE_LISTENER, HANDLE_STREAM };
 
@@ -66,6 +67,7 @@ struct sim_op {
 struct sim_world {
     struct sim_options options;
     struct random random;
+    struct sim_faults faults;
     struct sim_disk disk;
     struct timers timers;
     struct list rings;
@@ -392,19 +394,65 @@ static int64_t perform(struct sim_world *world, struct sim_op *flight)
     }
 }
 
+/* Does what is left of a transfer, or less when it breaks off; -EAGAIN: the rest comes later. */
+static int64_t perform_transfer(struct sim_world *world, struct sim_op *flight, bool breaks)
+{
+    struct iovec rest[OP_VECTOR_MAX];
+    struct op *op = flight->op;
+    struct op part = *op;
+    part.vector_count = op_rest(op, rest);
+    part.vector = rest;
+    part.position += op->moved;
+    uint64_t left = op_size(op) - op->moved;
+    uint64_t size = breaks ? sim_faults_cut(&world->faults, rest, &part.vector_count, left) : left;
+    int64_t result = perform_on_file(world, flight->handle, &part);
+    if (result < 0) {
+        return result;
+    }
+    op->moved += (uint64_t)result;
+    return (uint64_t)result == size && size < left ? -EAGAIN : (int64_t)op->moved;
+}
+
+/* What an op on a file or path does and answers under a fault. */
+static int64_t perform_struck(struct sim_world *world, struct sim_op *flight, enum sim_fault fault)
+{
+    struct op *op = flight->op;
+    struct sim_inode *inode = flight->handle == NULL ? NULL : flight->handle->inode;
+    switch (fault) {
+    case SIM_NAME_ERROR:
+        if (op->kind != OP_OPEN && random_below(&world->faults.random[fault], 2) == 0) {
+            (void)perform(world, flight);
+        }
+        return -EIO;
+    case SIM_ROT:
+        sim_faults_rot(&world->faults, inode, op);
+        return perform_transfer(world, flight, false);
+    case SIM_SHORT:
+        return perform_transfer(world, flight, true);
+    default:
+        return sim_faults_apply(&world->faults, inode, op, fault);
+    }
+}
+
+static int64_t perform_on_disk(struct sim_world *world, struct sim_op *flight)
+{
+    const struct op *op = flight->op;
+    struct sim_handle *handle = flight->handle;
+    bool on_file = handle != NULL && handle->kind == HANDLE_FILE;
+    bool transfer = on_file && (op->kind == OP_READ || op->kind == OP_WRITE) &&
+                    !sim_inode_is_folder(handle->inode);
+    if (op_has_file(op->kind) && !on_file) {
+        return perform(world, flight);
+    }
+    uint64_t size = on_file ? sim_inode_size(handle->inode) : 0;
+    enum sim_fault fault = sim_faults_judge(&world->faults, op, size);
+    if (fault != SIM_FAULTS) {
+        return perform_struck(world, flight, fault);
+    }
+    return transfer ? perform_transfer(world, flight, false) : perform(world, flight);
+}
+
 /* Ops in flight. */
-
-static bool op_has_file(enum op_kind kind)
-{
-    return kind != OP_NOP && kind != OP_OPEN && kind != OP_RENAME && kind != OP_UNLINK &&
-           kind != OP_MKDIR && kind != OP_LIST && kind != OP_CONNECT;
-}
-
-static bool op_is_net(enum op_kind kind)
-{
-    return kind == OP_ACCEPT || kind == OP_CONNECT || kind == OP_RECV || kind == OP_SEND ||
-           kind == OP_SHUTDOWN;
-}
 
 static uint64_t memory_sum(const struct op *op)
 {
@@ -483,15 +531,32 @@ static void flight_complete(struct sim_world *world, struct sim_op *flight, int6
     list_push_tail(&world->spare, &flight->node);
 }
 
+static void flight_arm(struct sim_world *world, struct sim_op *flight)
+{
+    struct op *op = flight->op;
+    bool net = op_is_net(op->kind);
+    uint64_t delay_max = net ? world->options.net_delay_ns_max : world->options.disk_delay_ns_max;
+    op->due_ns = world->now_ns + random_below(&world->random, delay_max + 1);
+    if (!net && sim_faults_strike(&world->faults, SIM_STALL)) {
+        op->due_ns += random_below(&world->faults.random[SIM_STALL], STALL_NS_MAX);
+    }
+    timer_arm(&world->timers, &flight->timer, op->due_ns);
+}
+
 static void flight_fire(struct timer *timer)
 {
     struct sim_op *flight = CONTAINER_OF(timer, struct sim_op, timer);
     struct sim_world *world = flight->ring->world;
     struct op *op = flight->op;
     check(memory_sum(op) == flight->sum); /* W1 */
-    int64_t result = perform(world, flight);
+    bool net = op_is_net(op->kind) || op->kind == OP_NOP || op->kind == OP_CLOSE;
+    int64_t result = net ? perform(world, flight) : perform_on_disk(world, flight);
     if (result != -EAGAIN) {
         flight_complete(world, flight, result);
+        return;
+    }
+    if (!net) { /* the rest of a transfer */
+        flight_arm(world, flight);
         return;
     }
     bool writes = op->kind == OP_SEND;
@@ -520,10 +585,7 @@ static void simulated_start(struct sim_world *world, struct op *op)
         flight->handle->in_flight += 1;
         flight_check(world, flight);
     }
-    uint64_t delay_max =
-        op_is_net(op->kind) ? world->options.net_delay_ns_max : world->options.disk_delay_ns_max;
-    op->due_ns = world->now_ns + random_below(&world->random, delay_max + 1);
-    timer_arm(&world->timers, &flight->timer, op->due_ns);
+    flight_arm(world, flight);
 }
 
 static void simulated_step(struct ring *ring, uint64_t wait_until_ns)
@@ -608,7 +670,8 @@ struct sim_world *sim_world_open(const struct sim_options *options)
     struct sim_world *world = must_calloc(sizeof(*world));
     world->options = *options;
     random_init(&world->random, options->seed);
-    sim_disk_init(&world->disk, &world->random);
+    sim_faults_init(&world->faults, &world->disk, options->seed);
+    sim_disk_init(&world->disk, &world->random, &world->faults);
     timers_init(&world->timers);
     list_init(&world->rings);
     list_init(&world->flying);
@@ -673,7 +736,8 @@ static void drop_ops(struct list *list)
     }
 }
 
-void sim_world_crash(struct sim_world *world)
+/* What was in flight is forgotten; writes arrive in part. */
+static void world_die(struct sim_world *world, bool power)
 {
     struct list_node *node;
     while ((node = list_pop_head(&world->flying)) != NULL) {
@@ -681,7 +745,7 @@ void sim_world_crash(struct sim_world *world)
         bool started = flight->timer.armed && flight->handle != NULL;
         if (started && flight->op->kind == OP_WRITE && flight->handle->kind == HANDLE_FILE) {
             check(memory_sum(flight->op) == flight->sum); /* W1 */
-            sim_inode_write_torn(flight->handle->inode, flight->op, &world->random);
+            sim_inode_write_torn(flight->handle->inode, flight->op, &world->random, power);
         }
         timer_disarm(&world->timers, &flight->timer);
         if (list_is_linked(&flight->blocked)) {
@@ -697,7 +761,31 @@ void sim_world_crash(struct sim_world *world)
         drop_ops(&ring->ready);
         ring->ring.in_flight = 0;
     }
+}
+
+void sim_world_crash(struct sim_world *world)
+{
+    world_die(world, true);
     sim_disk_crash(&world->disk);
+}
+
+void sim_world_kill(struct sim_world *world)
+{
+    world_die(world, false);
+}
+
+struct sim_faults *sim_world_faults(struct sim_world *world)
+{
+    return &world->faults;
+}
+
+size_t sim_world_open_handles(const struct sim_world *world)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < world->handle_count; i++) {
+        count += world->handles[i] != NULL;
+    }
+    return count;
 }
 
 uint64_t sim_world_trace_hash(const struct sim_world *world)

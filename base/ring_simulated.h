@@ -21,6 +21,31 @@
 
 struct sim_world;
 
+/* What may go wrong with files, each with a rate of its own; all are off at first. */
+enum sim_fault {
+    SIM_READ_ERROR,  /* READ fails: EIO */
+    SIM_WRITE_ERROR, /* WRITE fails: EIO; some blocks arrived, or only seem to have */
+    SIM_SYNC_ERROR,  /* SYNC fails: EIO; what was pending is clean and maybe not stable. The next
+                        one succeeds and proves nothing. Names of a folder stay pending. */
+    SIM_NAME_ERROR,  /* any other op on a file or path fails: EIO; it took effect or not */
+    SIM_NO_SPACE,    /* ENOSPC from what takes space */
+    SIM_SHORT,       /* READ and WRITE happen in parts, at different times */
+    SIM_STALL,       /* an op takes up to 30 s */
+    SIM_LOST_WRITE,  /* WRITE says it is done and nothing is stored */
+    SIM_MISDIRECT,   /* WRITE says it is done and lies in another place or another file */
+    SIM_ROT,         /* READ finds a bit turned, and so does everybody after it */
+    SIM_GARBAGE,     /* a pending block without a stable byte is noise after a crash */
+    SIM_FAULTS,
+};
+
+/* One op that fails, by its number. */
+struct sim_failure {
+    uint32_t kinds; /* 1 << enum op_kind; 0: none */
+    uint64_t first; /* from 1, of the ops of these kinds */
+    bool lasting;   /* and all of them after it */
+    int error;
+};
+
 struct sim_options {
     uint64_t seed;
     uint32_t stream_cut_max; /* RECV gives 1..this many bytes at once; 0 = no cutting */
@@ -44,6 +69,20 @@ uint64_t sim_world_now_ns(const struct sim_world *world);
  * at this call, because writes under way reach the disk in part.
  */
 void sim_world_crash(struct sim_world *world);
+/* The process alone died: the same, but what the disk was told is still there for readers. Writes
+ * under way arrive in part, awaiting a sync. */
+void sim_world_kill(struct sim_world *world);
+void sim_world_set_fault(struct sim_world *world, enum sim_fault fault, uint32_t per_million);
+/* Counts from now on. */
+void sim_world_set_failure(struct sim_world *world, const struct sim_failure *failure);
+/* Ops of the failure's kinds since then. */
+uint64_t sim_world_failure_seen(struct sim_world *world);
+/* How often it struck. */
+uint64_t sim_world_fault_count(struct sim_world *world, enum sim_fault fault);
+/* Turns a bit at rest; false when there is no such byte. */
+bool sim_world_flip(struct sim_world *world, const char *path, uint64_t position, int bit);
+/* Handles that nobody closed yet. */
+size_t sim_world_open_handles(const struct sim_world *world);
 /* Order-sensitive hash over all completions so far: equal traces, equal hashes. */
 uint64_t sim_world_trace_hash(const struct sim_world *world);
 /* Whole content of a file for assertions; NULL when absent. */

@@ -15,7 +15,9 @@
 struct sim_page {
     uint8_t data[SIM_PAGE_SIZE];
     uint8_t stable[SIM_PAGE_SIZE];
-    uint8_t dirty; /* a bit per block whose data may differ from stable */
+    uint8_t dirty;   /* a bit per block whose data may differ from stable */
+    uint8_t lost;    /* differs from stable and is clean: no sync brings it to the disk, D4 */
+    uint8_t written; /* has stable bytes, D5 */
 };
 
 struct sim_entry {
@@ -234,9 +236,9 @@ static int disk_walk(struct sim_disk *disk, const char *path, struct place *plac
     }
 }
 
-void sim_disk_init(struct sim_disk *disk, struct random *random)
+void sim_disk_init(struct sim_disk *disk, struct random *random, struct sim_faults *faults)
 {
-    *disk = (struct sim_disk){.random = random};
+    *disk = (struct sim_disk){.random = random, .faults = faults};
     list_init(&disk->inodes);
     list_init(&disk->changes);
     disk->root = inode_hold(inode_new(disk, true));
@@ -414,6 +416,8 @@ static void page_settle(struct sim_page *page, uint8_t mask, bool keep)
         }
     }
     page->dirty = (uint8_t)(page->dirty & ~mask);
+    page->lost = (uint8_t)(page->lost & ~mask);
+    page->written |= keep ? mask : 0;
 }
 
 int64_t sim_inode_read(const struct sim_inode *inode, const struct op *op)
@@ -477,9 +481,11 @@ static bool torn_keeps(struct torn *torn, uint64_t position)
     }
 }
 
+enum put_fate { PUT_PENDING, PUT_STABLE, PUT_LOST };
+
 /* Copies in pieces that never cross a multiple of `unit`; `torn` may drop some. */
-static void inode_put(struct sim_inode *inode, const struct op *op, uint64_t unit, bool durable,
-                      struct torn *torn)
+static void inode_put(struct sim_inode *inode, const struct op *op, uint64_t unit,
+                      enum put_fate fate, struct torn *torn)
 {
     uint64_t position = op->position;
     for (int32_t i = 0; i < op->vector_count; i++) {
@@ -493,10 +499,14 @@ static void inode_put(struct sim_inode *inode, const struct op *op, uint64_t uni
                 uint8_t mask = block_mask(within, within + size);
                 memcpy(page->data + within, from, size);
                 page->dirty |= mask;
-                if (durable) {
+                page->lost = (uint8_t)(page->lost & ~mask);
+                if (fate == PUT_STABLE) {
                     page_settle(page, mask, true); /* D1 */
+                } else if (fate == PUT_LOST) {
+                    page->dirty = (uint8_t)(page->dirty & ~mask);
+                    page->lost |= mask;
                 }
-                inode_reach(inode, position + size, durable);
+                inode_reach(inode, position + size, fate == PUT_STABLE);
             }
             from += size;
             position += size;
@@ -505,19 +515,74 @@ static void inode_put(struct sim_inode *inode, const struct op *op, uint64_t uni
     }
 }
 
-void sim_inode_write(struct sim_inode *inode, const struct op *op)
-{
-    inode_put(inode, op, SIM_PAGE_SIZE, (op->flags & OP_DSYNC) != 0, NULL);
-}
-
-void sim_inode_write_torn(struct sim_inode *inode, const struct op *op, struct random *random)
+static uint64_t put_size(const struct op *op)
 {
     uint64_t size = 0;
     for (int32_t i = 0; i < op->vector_count; i++) {
         size += op->vector[i].iov_len;
     }
-    struct torn torn = torn_draw(random, op->position, size);
-    inode_put(inode, op, SIM_BLOCK_SIZE, true, &torn);
+    return size;
+}
+
+void sim_inode_write(struct sim_inode *inode, const struct op *op)
+{
+    bool durable = (op->flags & OP_DSYNC) != 0;
+    inode_put(inode, op, SIM_PAGE_SIZE, durable ? PUT_STABLE : PUT_PENDING, NULL);
+}
+
+void sim_inode_write_torn(struct sim_inode *inode, const struct op *op, struct random *random,
+                          bool stable)
+{
+    struct torn torn = torn_draw(random, op->position, put_size(op));
+    inode_put(inode, op, SIM_BLOCK_SIZE, stable ? PUT_STABLE : PUT_PENDING, &torn);
+}
+
+void sim_inode_write_failed(struct sim_inode *inode, const struct op *op, struct random *random)
+{
+    struct torn torn = torn_draw(random, op->position, put_size(op));
+    bool stable = random_below(random, 2) == 0;
+    inode_put(inode, op, SIM_BLOCK_SIZE, stable ? PUT_STABLE : PUT_LOST, &torn);
+}
+
+void sim_inode_write_lost(struct sim_inode *inode, const struct op *op)
+{
+    inode_reach(inode, op->position + put_size(op), (op->flags & OP_DSYNC) != 0);
+}
+
+void sim_disk_misdirect(struct sim_disk *disk, struct sim_inode *inode, const struct op *op,
+                        struct random *random)
+{
+    uint64_t size = put_size(op);
+    uint64_t skip = random_below(random, 16);
+    struct sim_inode *victim = inode;
+    LIST_EACH (&disk->inodes, node) {
+        struct sim_inode *other = LIST_ENTRY(node, struct sim_inode, node);
+        if (skip < 8 && !other->folder && other->size >= size && other->holders > 0) {
+            victim = other;
+            if (skip == 0) {
+                break;
+            }
+            skip -= 1;
+        }
+    }
+    sim_inode_write_lost(inode, op);
+    if (victim->size >= size) {
+        struct op stray = *op;
+        stray.position = random_below(random, (victim->size - size) / SIM_PAGE_SIZE + 1);
+        stray.position *= SIM_PAGE_SIZE;
+        inode_put(victim, &stray, SIM_PAGE_SIZE, PUT_STABLE, NULL);
+    }
+}
+
+bool sim_inode_flip(struct sim_inode *inode, uint64_t position, int bit)
+{
+    if (inode->folder || position >= inode->size) {
+        return false;
+    }
+    struct sim_page *page = inode_page(inode, position / SIM_PAGE_SIZE);
+    page->data[position % SIM_PAGE_SIZE] ^= (uint8_t)(1U << bit);
+    page->stable[position % SIM_PAGE_SIZE] ^= (uint8_t)(1U << bit);
+    return true;
 }
 
 void sim_inode_allocate(struct sim_inode *inode, uint64_t position, uint64_t size)
@@ -563,6 +628,13 @@ const uint8_t *sim_disk_file(struct sim_disk *disk, const char *path, uint64_t *
     return inode->flat;
 }
 
+bool sim_disk_flip(struct sim_disk *disk, const char *path, uint64_t position, int bit)
+{
+    struct place place;
+    return disk_walk(disk, path, &place) == 0 && place.inode != NULL &&
+           sim_inode_flip(place.inode, position, bit);
+}
+
 /* Durability. */
 
 static void inode_sync(struct sim_inode *inode)
@@ -573,6 +645,25 @@ static void inode_sync(struct sim_inode *inode)
         }
     }
     inode->size_stable = inode->size;
+}
+
+void sim_inode_sync_failed(struct sim_inode *inode, struct random *random)
+{
+    struct torn torn = torn_draw(random, 0, inode->size);
+    for (size_t i = 0; i < inode->page_count; i++) {
+        struct sim_page *page = inode->pages[i];
+        for (uint8_t bit = 1; page != NULL && page->dirty != 0; bit = (uint8_t)(bit << 1)) {
+            if ((page->dirty & bit) == 0) {
+                continue;
+            }
+            if (torn_keeps(&torn, i * SIM_PAGE_SIZE)) {
+                page_settle(page, bit, true);
+            } else {
+                page->dirty = (uint8_t)(page->dirty & ~bit);
+                page->lost |= bit;
+            }
+        }
+    }
 }
 
 static bool change_touches_cut(const struct sim_change *change)
@@ -625,14 +716,32 @@ void sim_disk_sync(struct sim_disk *disk, struct sim_inode *inode)
     }
 }
 
-static void inode_crash(struct sim_inode *inode, struct random *random)
+static void page_fill_noise(struct sim_page *page, uint8_t bit, struct random *random)
 {
+    for (uint64_t i = 0; i < SIM_PAGE_SIZE; i++) {
+        if ((bit >> i / SIM_BLOCK_SIZE & 1) != 0) {
+            page->data[i] = (uint8_t)random_u64(random);
+        }
+    }
+}
+
+static void inode_crash(struct sim_inode *inode, struct sim_disk *disk)
+{
+    struct random *random = disk->random;
     struct torn torn = torn_draw(random, 0, inode->size);
     for (size_t i = 0; i < inode->page_count; i++) {
         struct sim_page *page = inode->pages[i];
-        for (uint8_t bit = 1; page != NULL && page->dirty != 0; bit = (uint8_t)(bit << 1)) {
-            if ((page->dirty & bit) != 0) {
-                page_settle(page, bit, torn_keeps(&torn, i * SIM_PAGE_SIZE));
+        for (uint32_t bit = 1; page != NULL && bit <= 0x80; bit <<= 1) {
+            uint8_t mask = (uint8_t)bit;
+            if ((page->lost & mask) != 0) {
+                page_settle(page, mask, random_below(random, 4) == 0);
+            } else if ((page->dirty & mask) != 0) {
+                if ((page->written & mask) == 0 && sim_faults_strike(disk->faults, SIM_GARBAGE)) {
+                    page_fill_noise(page, mask, &disk->faults->random[SIM_GARBAGE]); /* D5 */
+                    page_settle(page, mask, true);
+                } else {
+                    page_settle(page, mask, torn_keeps(&torn, i * SIM_PAGE_SIZE));
+                }
             }
         }
     }
@@ -661,7 +770,7 @@ void sim_disk_crash(struct sim_disk *disk)
         for (struct sim_entry *entry = inode->entries_stable; entry != NULL; entry = entry->next) {
             entry_set(disk, &inode->entries, entry->name, entry->inode);
         }
-        inode_crash(inode, disk->random);
+        inode_crash(inode, disk);
     }
     disk_sweep(disk);
 }

@@ -241,6 +241,106 @@ static void crash_tears_what_is_in_flight(void **state)
     assert_true(seen[0] > 0 && seen[1] > 0 && seen[2] > 0);
 }
 
+/* D4: after a failed sync the next one succeeds and proves nothing. */
+static void failed_sync_proves_nothing(void **state)
+{
+    (void)state;
+    size_t lost = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct sim_world *world = world_of_seed(seed);
+        struct ring *ring = sim_ring_open(world);
+        uint8_t data[PAGE];
+        memset(data, 'x', sizeof(data));
+        int32_t file = open_file(ring, "a", OPEN_WRITE | OPEN_CREATE);
+        sync_folder(ring, "/");
+        assert_int_equal(write_at(ring, file, data, PAGE, 0, 0), PAGE);
+        sim_world_set_failure(
+            world, &(struct sim_failure){.kinds = 1U << OP_SYNC, .first = 1, .error = EIO});
+        assert_int_equal(on_file(ring, OP_SYNC, file), -EIO);
+        assert_int_equal(on_file(ring, OP_SYNC, file), 0);
+        sim_world_crash(world);
+        uint64_t size;
+        const uint8_t *found = sim_world_file(world, "a", &size);
+        assert_int_equal(size, PAGE); /* the size is metadata: the second sync took it */
+        lost += memcmp(found, data, PAGE) != 0;
+        ring_close(ring);
+        sim_world_close(world);
+    }
+    assert_true(lost > 0);
+}
+
+static int64_t read_at(struct ring *ring, int32_t file, void *data, size_t size)
+{
+    struct iovec slice = {data, size};
+    return call(ring,
+                (struct op){.kind = OP_READ, .file = file, .vector = &slice, .vector_count = 1});
+}
+
+/* Each at a rate of one strikes always, and is counted. */
+static void faults_strike(void **state)
+{
+    (void)state;
+    struct sim_world *world = world_of_seed(1);
+    struct ring *ring = sim_ring_open(world);
+    uint8_t data[2 * PAGE];
+    uint8_t found[2 * PAGE];
+    memset(data, 'x', sizeof(data));
+    int32_t file = open_file(ring, "a", OPEN_READ | OPEN_WRITE | OPEN_CREATE);
+    sim_world_set_fault(world, SIM_SHORT, 1000000);
+    assert_int_equal(write_at(ring, file, data, sizeof(data), 0, OP_DSYNC), sizeof(data));
+    assert_int_equal(read_at(ring, file, found, sizeof(found)), sizeof(found));
+    assert_memory_equal(found, data, sizeof(data)); /* in parts, but whole (R4) */
+    assert_true(sim_world_fault_count(world, SIM_SHORT) >= 2);
+    sim_world_set_fault(world, SIM_SHORT, 0);
+    sim_world_set_fault(world, SIM_LOST_WRITE, 1000000);
+    memset(data, 'y', sizeof(data));
+    assert_int_equal(write_at(ring, file, data, sizeof(data), 0, OP_DSYNC), sizeof(data));
+    sim_world_set_fault(world, SIM_LOST_WRITE, 0);
+    assert_int_equal(read_at(ring, file, found, sizeof(found)), sizeof(found));
+    assert_int_equal(found[0], 'x');
+    sim_world_set_fault(world, SIM_NO_SPACE, 1000000);
+    assert_int_equal(write_at(ring, file, data, PAGE, 0, 0), PAGE); /* has its space */
+    assert_int_equal(write_at(ring, file, data, PAGE, sizeof(data), 0), -ENOSPC);
+    sim_world_set_fault(world, SIM_NO_SPACE, 0);
+    sim_world_set_fault(world, SIM_READ_ERROR, 1000000);
+    assert_int_equal(read_at(ring, file, found, sizeof(found)), -EIO);
+    sim_world_set_fault(world, SIM_READ_ERROR, 0);
+    assert_true(sim_world_flip(world, "a", 0, 0));
+    assert_false(sim_world_flip(world, "a", sizeof(data), 0));
+    assert_int_equal(read_at(ring, file, found, sizeof(found)), sizeof(found));
+    assert_int_equal(found[0], 'y' ^ 1);
+    assert_int_equal(sim_world_open_handles(world), 1);
+    ring_close(ring);
+    sim_world_close(world);
+}
+
+/* A kill takes the process alone: readers find what was written, a power cut may still take it. */
+static void kill_keeps_what_was_written(void **state)
+{
+    (void)state;
+    size_t lost = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct sim_world *world = world_of_seed(seed);
+        struct ring *ring = sim_ring_open(world);
+        uint8_t data[PAGE];
+        memset(data, 'x', sizeof(data));
+        int32_t file = open_file(ring, "a", OPEN_WRITE | OPEN_CREATE);
+        sync_folder(ring, "/");
+        assert_int_equal(write_at(ring, file, data, PAGE, 0, 0), PAGE);
+        sim_world_kill(world);
+        uint64_t size;
+        const uint8_t *found = sim_world_file(world, "a", &size);
+        assert_int_equal(size, PAGE);
+        assert_memory_equal(found, data, PAGE);
+        sim_world_crash(world);
+        found = sim_world_file(world, "a", &size);
+        lost += size == 0 || memcmp(found, data, PAGE) != 0;
+        ring_close(ring);
+        sim_world_close(world);
+    }
+    assert_true(lost > 0);
+}
+
 static bool exists(struct sim_world *world, const char *path)
 {
     uint64_t size;
@@ -375,6 +475,9 @@ int main(void)
         cmocka_unit_test(time_is_virtual),
         cmocka_unit_test(crash_keeps_what_is_durable),
         cmocka_unit_test(crash_tears_what_is_in_flight),
+        cmocka_unit_test(failed_sync_proves_nothing),
+        cmocka_unit_test(faults_strike),
+        cmocka_unit_test(kill_keeps_what_was_written),
         cmocka_unit_test(crash_keeps_names_of_synced_folders),
         cmocka_unit_test(synced_changes_survive),
         cmocka_unit_test(broken_promises_are_seen),
