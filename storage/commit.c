@@ -97,6 +97,9 @@ static bool commit_pass(struct partition *partition, const struct partition_appe
     segment->hint_offset = append->base_offset;
     segment->hint_position = segment->visible;
     segment->visible = end;
+    if (append->header.max_timestamp > segment->timestamp_visible) {
+        segment->timestamp_visible = append->header.max_timestamp;
+    }
     return true;
 }
 

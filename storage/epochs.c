@@ -10,6 +10,16 @@ void epochs_init(struct epochs *epochs)
     epochs->count = 0;
 }
 
+bool epochs_equal(const struct epochs *a, const struct epochs *b)
+{
+    bool equal = a->count == b->count;
+    for (int32_t i = 0; equal && i < a->count; i++) {
+        equal = a->entries[i].epoch == b->entries[i].epoch &&
+                a->entries[i].start_offset == b->entries[i].start_offset;
+    }
+    return equal;
+}
+
 static void epochs_drop_first(struct epochs *epochs, int32_t count)
 {
     check(count >= 0 && count <= epochs->count);

@@ -30,6 +30,7 @@ struct epochs {
 };
 
 void epochs_init(struct epochs *epochs);
+bool epochs_equal(const struct epochs *a, const struct epochs *b);
 /* An epoch that is not newer than the last is ignored. True: the file must be written again. */
 bool epochs_begin(struct epochs *epochs, int32_t epoch, int64_t start_offset);
 /* The log ends at end_offset: epochs that began there or later are gone. */

@@ -205,16 +205,18 @@ void folder_close(struct folder *folder)
     heap_release(heap, folder->snapshots, folder->snapshot_room * sizeof(folder->snapshots[0]));
 }
 
-bool folder_load_epochs(struct partition *partition)
+enum status folder_load_epochs(struct partition *partition, bool *known)
 {
     struct store *store = partition->store;
     char path[STORE_PATH_SIZE];
     uint8_t text[8192];
     size_t size = 0;
     store_path(store, path, partition->name, "leader-epoch-checkpoint", NULL);
-    if (folder_read(store, path, 0, text, sizeof(text), &size) < 0) {
-        return false;
+    int64_t result = folder_read(store, path, 0, text, sizeof(text), &size);
+    if (result < 0 && result != -ENOENT) {
+        return STATUS_KAFKA_STORAGE_ERROR; /* written anew it would forget the past */
     }
-    return epochs_decode(&partition->epochs, bytes_of(text, size)) == STATUS_OK &&
-           partition->epochs.count > 0;
+    *known = result == 0 && epochs_decode(&partition->epochs, bytes_of(text, size)) == STATUS_OK &&
+             partition->epochs.count > 0;
+    return STATUS_OK;
 }

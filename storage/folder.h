@@ -27,8 +27,8 @@ struct folder {
  */
 enum status folder_open(struct folder *folder, struct partition *partition);
 void folder_close(struct folder *folder);
-/* leader-epoch-checkpoint into partition->epochs; false when it is missing or damaged. */
-bool folder_load_epochs(struct partition *partition);
+/* leader-epoch-checkpoint into partition->epochs; not known when it is missing or damaged. */
+enum status folder_load_epochs(struct partition *partition, bool *known);
 
 /* The first size_max bytes of a file: 0 or -errno. With OPEN_DIRECT size_max must be whole pages.
  */

@@ -15,6 +15,7 @@
 #include "storage/commit.h"
 #include "storage/partition_state.h"
 #include "storage/recovery.h"
+#include "storage/removal.h"
 #include "storage/slab.h"
 #include "storage/space.h"
 #include "storage/tend.h"
@@ -43,6 +44,9 @@ int32_t partition_segment_of(const struct partition *partition, int64_t offset)
 int64_t partition_last_stable(const struct partition *partition)
 {
     int64_t open = producers_first_unstable(partition->producers, partition->high_watermark);
+    if (open < partition->log_start_offset) {
+        open = partition->log_start_offset; /* retention took what the transaction began with */
+    }
     return open < partition->high_watermark ? open : partition->high_watermark;
 }
 
@@ -467,6 +471,7 @@ void partition_unload(struct partition *partition)
     partition_unlink(&partition->refused_node);
     partition_unlink(&partition->broken_node);
     tend_discard_capture(partition);
+    removal_forget(partition);
     for (int32_t i = 0; i < partition->segment_count; i++) {
         segment_detach(store, partition->segments[i]);
     }

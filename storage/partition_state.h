@@ -30,6 +30,7 @@ struct partition {
     bool naming;   /* a job gives a rolled-in segment its name */
     bool spacing;  /* a job allocates */
     bool tending;  /* the upkeep job runs (seal, tail, snapshot, epochs) */
+    bool retiring; /* a job renames `retired` */
     bool broken;   /* a write failed; nothing is accepted until the reload */
     bool removing;
     bool closing;
@@ -43,6 +44,8 @@ struct partition {
     struct segment **segments; /* by base offset; the last one is active */
     int32_t segment_count;
     int32_t segment_room;
+    struct segment **retired; /* held: taken by retention, their names still to be changed */
+    int32_t retired_count;
     struct segment *next;    /* made ahead, not yet in the list */
     struct segment *writing; /* first one with durable < size, or the active one; NULL when none */
     int64_t log_start_offset;

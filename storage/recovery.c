@@ -38,15 +38,16 @@ static enum status recovery_read_tail(struct recovery *recovery)
     store_path_offset(store, path, partition->name, recovery->segment->base_offset, ".tail");
     size_t size = 0;
     struct tail_identity identity = tail_identity_of(recovery->segment);
-    bool found = folder_read(store, path, store_direct(store), run, run_size, &size) == 0 &&
-                 size >= TAIL_HEADER_PAGES * TAIL_PAGE_SIZE &&
+    int64_t result = folder_read(store, path, store_direct(store), run, run_size, &size);
+    bool found = result == 0 && size >= TAIL_HEADER_PAGES * TAIL_PAGE_SIZE &&
                  tail_decode_slots(run, &identity, &recovery->tail);
     /* Of the last segment the rows are needed; those of up to 116 MiB of log lie in this read. */
     recovery->has_rows =
         found && recovery->last && tail_take_run(recovery->segment, &recovery->tail, run, size);
     cache_release_run(store, run, run_size);
     recovery->has_tail = found;
-    return STATUS_OK;
+    /* Taken for missing, a tail that cannot be read just now would let rot below D be cut. */
+    return result == 0 || result == -ENOENT ? STATUS_OK : STATUS_KAFKA_STORAGE_ERROR;
 }
 
 /* Facts of the header into the segment. */
@@ -184,6 +185,34 @@ static bool recovery_is_settled(struct scan *scan, int64_t position)
            scan_nonzero(scan, position, RECOVERY_GAP) < 0 && scan->error == 0;
 }
 
+static int64_t recovery_sync_folder(struct store *store, const char *path)
+{
+    struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_READ | OPEN_DIRECTORY};
+    int64_t file = ring_call(store->ring, &op);
+    if (file < 0) {
+        return file;
+    }
+    op = (struct op){.kind = OP_SYNC, .file = (int32_t)file};
+    int64_t result = ring_call(store->ring, &op);
+    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+    (void)ring_call(store->ring, &op);
+    return result;
+}
+
+/* R6: whoever made these names may have died before they were synced. */
+static int64_t recovery_sync_names(struct partition *partition)
+{
+    struct store *store = partition->store;
+    char path[STORE_PATH_SIZE];
+    store_path(store, path, partition->name, NULL, NULL);
+    int64_t result = recovery_sync_folder(store, path);
+    if (result >= 0 && !store->names_synced) {
+        result = recovery_sync_folder(store, store->data_dir);
+        store->names_synced = result >= 0; /* later ones are synced by who makes them */
+    }
+    return result;
+}
+
 /* R2 to R4 for the file that stays open for appends, or was not sealed yet. */
 static int64_t recovery_settle(struct scan *scan, struct partition *partition, bool cut)
 {
@@ -204,7 +233,7 @@ static int64_t recovery_settle(struct scan *scan, struct partition *partition, b
         struct op op = {.kind = OP_SYNC, .file = scan->file};
         result = ring_call(store->ring, &op);
     }
-    return result;
+    return result < 0 ? result : recovery_sync_names(partition);
 }
 
 /* The walk from D (or 0). */
@@ -238,7 +267,8 @@ static enum status recovery_walk(struct recovery *recovery)
         if (!idle || !recovery_is_settled(&scan, walk.position)) {
             result = recovery_settle(&scan, partition, cut);
         }
-        segment->damaged = !cut && scan_nonzero(&scan, walk.position, RECOVERY_GAP) >= 0;
+        segment->damaged =
+            !cut && (recovery->has_tail || scan_nonzero(&scan, walk.position, RECOVERY_GAP) >= 0);
     }
     segment->allocated = scan.file_size;
     segment->written_until = segment->size; /* what follows may be allocated only */
@@ -348,15 +378,16 @@ static void recovery_drop_file(struct partition *partition, int64_t base_offset)
               partition->name, (long long)base_offset);
 }
 
-/* Whether a file begins with a good batch at its base. */
-static bool recovery_begins(struct partition *partition, int64_t base_offset)
+/* Whether a file begins with a good batch at its base. One that cannot be looked at is an error:
+ * taken for empty it would be put aside with all that follows. */
+static enum status recovery_begins(struct partition *partition, int64_t base_offset, bool *begins)
 {
     struct segment *segment = segment_open(partition->store, partition, base_offset);
     if (segment == NULL) {
-        return true;
+        return STATUS_NO_MEMORY;
     }
     struct scan scan;
-    bool begins = false;
+    enum status status = STATUS_KAFKA_STORAGE_ERROR;
     if (scan_open(&scan, segment) == 0) {
         struct scan_walk walk = {.offset = base_offset, .offset_until = INT64_MAX, .epoch = -1};
         const uint8_t *data = scan_bytes(&scan, 0, BATCH_HEADER_SIZE);
@@ -367,11 +398,23 @@ static bool recovery_begins(struct partition *partition, int64_t base_offset)
                 segment_header_is_sane(&header) ? batch_last_offset(&header) + 1 : base_offset;
             scan_batches(&scan, &walk);
         }
-        begins = walk.position > 0 || scan.error != 0;
+        *begins = walk.position > 0;
+        status = scan.error == 0 ? STATUS_OK : STATUS_KAFKA_STORAGE_ERROR;
         scan_close(&scan);
     }
     segment_drop(segment);
-    return begins;
+    return status;
+}
+
+/* Whether the log goes on in the next file; true for the last one, which has none. */
+static enum status recovery_follows(const struct recovery *recovery, int64_t offset_until,
+                                    bool *follows)
+{
+    *follows = recovery->last || recovery->next_base < offset_until;
+    if (recovery->last || !*follows || recovery_is_sealed(recovery)) {
+        return STATUS_OK;
+    }
+    return recovery_begins(recovery->partition, recovery->next_base, follows);
 }
 
 static enum status recovery_load_segments(struct partition *partition, struct folder *folder,
@@ -391,12 +434,12 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
             .next_base = i + 1 == folder->base_count ? INT64_MAX : folder->bases[i + 1],
             .offset_until = offset_until,
         };
+        bool follows = true;
         enum status status = recovery_probe(&recovery);
-        bool follows =
-            status != STATUS_OK || recovery.last ||
-            (recovery.next_base < offset_until &&
-             (recovery_is_sealed(&recovery) || recovery_begins(partition, recovery.next_base)));
-        if (!follows) {
+        if (status == STATUS_OK) {
+            status = recovery_follows(&recovery, offset_until, &follows);
+        }
+        if (status == STATUS_OK && !follows) {
             /* Nothing behind this one was ever durable. */
             for (uint32_t k = i + 1; k < folder->base_count; k++) {
                 recovery_drop_file(partition, folder->bases[k]);
@@ -415,6 +458,7 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
             segment_drop(segment);
             return status;
         }
+        segment->timestamp_visible = segment->timestamp_max;
         segment->log_position = log_position;
         log_position += segment->size;
         if (!recovery.last) {
@@ -455,15 +499,20 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
         folder_close(&folder);
         return status;
     }
-    bool known = folder_load_epochs(partition);
-    status = recovery_load_segments(partition, &folder, offset_until);
+    bool known = false;
+    status = folder_load_epochs(partition, &known);
+    struct epochs saved = partition->epochs;
+    if (status == STATUS_OK) {
+        status = recovery_load_segments(partition, &folder, offset_until);
+    }
     if (status == STATUS_OK) {
         recovery_place(partition);
         if (!known && partition->epochs.count == 0) {
             (void)epochs_begin(&partition->epochs, partition->leader_epoch,
                                partition->log_start_offset);
         }
-        partition->epochs_changed = !known;
+        /* What the walk learned must be on disk before D passes it. */
+        partition->epochs_changed = !known || !epochs_equal(&partition->epochs, &saved);
         status = recovery_load_producers(partition, &folder);
     }
     folder_close(&folder);
@@ -499,6 +548,7 @@ enum status recovery_rebuild(struct segment *segment)
             (struct block_row){.position = ROW_NONE, .timestamp_max = segment->timestamp_max};
     }
     segment->end_offset = end_offset;
+    segment->timestamp_visible = segment->timestamp_max;
     segment->rebuilt = true;
     segment->tail_rows = 0;
     scan_close(&scan);

@@ -8,6 +8,8 @@
  *   R3  What the walk accepted is synced before the high watermark covers it.
  *   R4  Behind the end the file is cut, so that no stale bytes remain.
  *   R5  Run twice it finds the same.
+ *   R6  Names are synced before what lies under them is believed to last: a process may have died
+ *       between the making of a name and its sync, and a power cut may follow.
  *
  *   sealed tail file         nothing of the log is read
  *   clean tail file          nothing of the log is read, producers come from the snapshot

@@ -89,9 +89,9 @@ static bool load_aborted(struct partition *partition, struct segment *segment, i
     return good;
 }
 
-/* Takes the headers of [offset, end) of one segment in. */
+/* Takes the headers of [offset, until) of one segment in. */
 static enum status replay_segment(struct partition *partition, struct segment *segment,
-                                  int64_t offset)
+                                  int64_t offset, int64_t until)
 {
     struct scan scan;
     if (scan_open(&scan, segment) < 0) {
@@ -115,6 +115,9 @@ static enum status replay_segment(struct partition *partition, struct segment *s
         if (!segment_header_is_sane(&header) || position + size > segment->size) {
             break; /* rot: reads of it are refused, what it said of producers is lost */
         }
+        if (header.base_offset >= until) {
+            break;
+        }
         if (batch_last_offset(&header) >= offset && header.producer_id >= 0) {
             struct producers_marker marker = {0};
             if ((header.attributes & BATCH_CONTROL) != 0) {
@@ -136,45 +139,71 @@ static enum status replay_segment(struct partition *partition, struct segment *s
     return status;
 }
 
+static enum status replay(struct partition *partition, int64_t offset, int64_t until)
+{
+    enum status status = STATUS_OK;
+    for (int32_t i = 0; status == STATUS_OK && i < partition->segment_count; i++) {
+        struct segment *segment = partition->segments[i];
+        if (segment->end_offset > offset && segment->base_offset < until) {
+            status = replay_segment(partition, segment, offset, until);
+        }
+    }
+    return status;
+}
+
+static enum status forget_producers(struct partition *partition)
+{
+    producers_close(partition->producers);
+    partition->producers = partition_new_producers(partition);
+    return partition->producers == NULL ? STATUS_NO_MEMORY : STATUS_OK;
+}
+
+/* Aborted transactions below `from`, as the segments' indexes name them. *whole false: one is
+ * missing, and all are to be found again in the log. */
+static void load_all_aborted(struct partition *partition, int64_t from, bool *whole)
+{
+    *whole = true;
+    for (int32_t i = 0; *whole && i < partition->segment_count; i++) {
+        struct segment *segment = partition->segments[i];
+        if (segment->aborted && segment->base_offset < from) {
+            *whole = !segment->rebuilt && load_aborted(partition, segment, from);
+        }
+    }
+}
+
 enum status recovery_load_producers(struct partition *partition, const struct folder *folder)
 {
-    int64_t from = load_snapshot(partition, folder);
+    enum status status = STATUS_OK;
+    int64_t snapshot = load_snapshot(partition, folder);
+    int64_t from = snapshot;
     /* The newest statement that there is nothing to know counts as a snapshot. */
-    for (int32_t i = partition->segment_count - 1; i >= 0; i--) {
+    for (int32_t i = partition->segment_count - 1; status == STATUS_OK && i >= 0; i--) {
         struct segment *segment = partition->segments[i];
         if (segment->producers_none_offset > from &&
             segment->producers_none_offset <= partition->end_offset) {
             from = segment->producers_none_offset;
-            producers_close(partition->producers);
-            partition->producers = partition_new_producers(partition);
-            if (partition->producers == NULL) {
-                return STATUS_NO_MEMORY;
-            }
+            snapshot = -1;
+            status = forget_producers(partition);
         }
     }
-    for (int32_t i = 0; from >= 0 && i < partition->segment_count; i++) {
-        struct segment *segment = partition->segments[i];
-        if (segment->aborted && segment->base_offset < from &&
-            (segment->rebuilt || !load_aborted(partition, segment, from))) {
-            from = -1;
-            producers_close(partition->producers);
-            partition->producers = partition_new_producers(partition);
-            if (partition->producers == NULL) {
-                return STATUS_NO_MEMORY;
-            }
-        }
+    bool whole = true;
+    if (status == STATUS_OK && from >= 0) {
+        load_all_aborted(partition, from, &whole);
     }
-    from = from < partition->log_start_offset ? partition->segments[0]->base_offset : from;
-    for (int32_t i = 0; i < partition->segment_count; i++) {
-        struct segment *segment = partition->segments[i];
-        if (segment->end_offset <= from) {
-            continue;
+    int64_t start = partition->segments[0]->base_offset;
+    if (status == STATUS_OK && !whole) {
+        status = forget_producers(partition);
+        if (status == STATUS_OK && snapshot >= 0) {
+            /* For the aborted transactions alone: the snapshot knows producers from before the
+             * log's start too. */
+            status = replay(partition, start, snapshot);
+            snapshot = load_snapshot(partition, folder);
         }
-        enum status status = replay_segment(partition, segment, from);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        from = snapshot;
+    }
+    if (status == STATUS_OK) {
+        status = replay(partition, from < start ? start : from, INT64_MAX);
     }
     partition->snapshot_position = partition_active(partition)->log_position;
-    return STATUS_OK;
+    return status;
 }

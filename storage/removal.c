@@ -43,22 +43,73 @@ static void delete_segment_run(struct job *job)
     JOB_END(job, 0);
 }
 
-static void rename_segment_run(struct job *job)
+void removal_forget(struct partition *partition)
+{
+    for (int32_t i = 0; i < partition->retired_count; i++) {
+        segment_drop(partition->retired[i]);
+    }
+    heap_release(partition->store->heap, partition->retired,
+                 (size_t)partition->retired_count * sizeof(partition->retired[0]));
+    partition->retired = NULL;
+    partition->retired_count = 0;
+}
+
+/* Oldest first and one after the other: names reach the disk in the order of their changes, so a
+ * power cut leaves no hole in the log. */
+static void rename_segments_run(struct job *job)
 {
     struct store *store = job->store;
-    struct segment *segment = job->segment;
+    struct partition *partition = job->partition;
     JOB_BEGIN(job);
-    for (job->index = 0; job->index < ARRAY_COUNT(segment_suffixes); job->index++) {
-        store_path_offset(store, job->path, job->partition->name, segment->base_offset,
-                          segment_suffixes[job->index]);
-        memcpy(job->path_target, job->path, sizeof(job->path));
-        path_append(job->path_target, ".deleted");
-        JOB_AWAIT(job, .kind = OP_RENAME, .path = job->path, .path_target = job->path_target);
+    for (; job->position < partition->retired_count; job->position++) {
+        for (job->index = 0; job->index < ARRAY_COUNT(segment_suffixes); job->index++) {
+            store_path_offset(store, job->path, partition->name,
+                              partition->retired[job->position]->base_offset,
+                              segment_suffixes[job->index]);
+            memcpy(job->path_target, job->path, sizeof(job->path));
+            path_append(job->path_target, ".deleted");
+            JOB_AWAIT(job, .kind = OP_RENAME, .path = job->path, .path_target = job->path_target);
+            if (job->op.result < 0 && job->op.result != -ENOENT) {
+                goto end;
+            }
+        }
     }
-    store_path(store, job->path, job->partition->name, NULL, NULL);
+    store_path(store, job->path, partition->name, NULL, NULL);
     JOB_CALL(job, job_sync_folder(job, job->path));
-    segment_drop(segment);
+end:
+    if (job->op.result >= 0) {
+        removal_forget(partition);
+    }
+    partition->retiring = false;
     JOB_END(job, 0);
+}
+
+bool removal_resume(struct partition *partition)
+{
+    if (partition->retired_count > 0 && !partition->retiring) {
+        struct job *job = job_take(partition->store, partition, rename_segments_run);
+        if (job != NULL) {
+            partition->retiring = true;
+            job->run(job);
+        }
+    }
+    return partition->retired_count > 0;
+}
+
+/* False: no memory; the next round tries again. */
+static bool removal_retire(struct partition *partition, int32_t count)
+{
+    size_t unit = sizeof(partition->retired[0]);
+    partition->retired = heap_acquire(partition->store->heap, (size_t)count * unit);
+    if (partition->retired == NULL) {
+        return false;
+    }
+    partition->retired_count = count;
+    for (int32_t i = 0; i < count; i++) {
+        partition->retired[i] = partition->segments[i];
+        segment_hold(partition->retired[i]);
+    }
+    return true;
 }
 
 /* Puts the unlinking off; whatever cannot be put off is found by the next open. */
@@ -104,17 +155,18 @@ void removal_due(struct store *store, uint64_t now_ns)
 void removal_segments(struct partition *partition, int32_t count)
 {
     struct store *store = partition->store;
-    check(count > 0 && count < partition->segment_count);
+    check(count > 0 && count < partition->segment_count && partition->retired_count == 0);
+    if (!removal_retire(partition, count)) {
+        return;
+    }
     for (int32_t i = 0; i < count; i++) {
         struct segment *segment = partition->segments[i];
         check(segment->sealed && segment->visible == segment->size);
-        struct job *job = job_take(store, partition, rename_segment_run);
-        if (job != NULL) {
-            job->segment = segment;
-            segment_hold(segment);
-            job->run(job);
-        }
         removal_put_off(partition, segment);
+        if (segment->rows_lost) { /* nobody scans it any more */
+            segment->rows_fault = -ENOENT;
+            segment_wake_rows(segment);
+        }
         slab_discard(segment);
         cache_forget(store, segment);
         file_condemn(store, segment);
@@ -132,6 +184,7 @@ void removal_segments(struct partition *partition, int32_t count)
     epochs_cut_start(&partition->epochs, partition->log_start_offset);
     partition->epochs_changed = true;
     producers_forget_below(partition->producers, partition->log_start_offset);
+    (void)removal_resume(partition);
     tend_start(partition);
 }
 

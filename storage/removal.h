@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct partition;
@@ -17,5 +18,9 @@ struct store;
 
 /* Lets the `count` oldest segments go. */
 void removal_segments(struct partition *partition, int32_t count);
+/* Goes on with what an error stopped; true: some are still to be renamed, so none may follow. */
+bool removal_resume(struct partition *partition);
+/* Lets go of them: the next open finds the files again. */
+void removal_forget(struct partition *partition);
 /* Unlinks what is due; all of it, without waiting for a time, when now_ns is UINT64_MAX. */
 void removal_due(struct store *store, uint64_t now_ns);

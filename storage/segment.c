@@ -26,6 +26,7 @@ struct segment *segment_open(struct store *store, struct partition *partition, i
         .end_offset = base_offset,
         .timestamp_first = -1,
         .timestamp_max = -1,
+        .timestamp_visible = -1,
         .hint_offset = -1,
         .read_position = -1,
         .producers_none_offset = -1,
@@ -190,9 +191,12 @@ static void segment_rows_loaded(struct job *job, int64_t result)
     struct partition *partition = segment->partition;
     segment->rows_loading = false;
     segment->rows_fault = result;
-    if (result == -EBADMSG || result == -ENOENT) {
+    /* One that retention took meanwhile is not scanned: its readers are told. */
+    int32_t index = partition == NULL ? -1 : partition_segment_of(partition, segment->base_offset);
+    bool listed = index >= 0 && partition->segments[index] == segment;
+    if (listed && (result == -EBADMSG || result == -ENOENT)) {
         segment->rows_lost = true; /* upkeep scans the log; who waits goes on waiting */
-        if (partition != NULL && !list_is_linked(&partition->broken_node)) {
+        if (!list_is_linked(&partition->broken_node)) {
             list_push_tail(&segment->store->broken, &partition->broken_node);
             store_arm(segment->store, ring_now_ns(segment->store->ring));
         }

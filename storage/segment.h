@@ -59,9 +59,10 @@ struct segment {
     int64_t written_until; /* extents are written up to here: DSYNC is cheap */
     int64_t log_position;  /* bytes of log before this segment since the partition was opened */
     int64_t created_ms;
-    int64_t timestamp_first; /* of the first batch; -1 while empty */
-    int64_t timestamp_max;   /* of visible and invisible batches; -1 none */
-    int64_t hint_offset;     /* a batch boundary near the tail, to spare header hops */
+    int64_t timestamp_first;   /* of the first batch; -1 while empty */
+    int64_t timestamp_max;     /* of visible and invisible batches; -1 none */
+    int64_t timestamp_visible; /* the same of what lies below `visible`: what a tail may say */
+    int64_t hint_offset;       /* a batch boundary near the tail, to spare header hops */
     int64_t hint_position;
     int64_t read_position; /* end of the last read: the next one from here is sequential */
 

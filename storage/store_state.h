@@ -53,6 +53,7 @@ struct store {
     struct list_node *round; /* next partition of the round, NULL between rounds */
     struct timer timer;      /* lets the core tick when upkeep is due */
     uint8_t *zeros;          /* STORE_ZEROS_SIZE, from the first zero-ahead on */
+    bool names_synced;       /* those in the data folder that were there at the start */
     bool closing;
 };
 

@@ -108,9 +108,11 @@ static struct block_row tail_running_row(struct segment *segment)
     int64_t partial = segment->visible % BLOCK_SIZE;
     uint32_t number = (uint32_t)(segment->visible / BLOCK_SIZE);
     if (partial == 0) {
-        return (struct block_row){.position = ROW_NONE, .timestamp_max = segment->timestamp_max};
+        return (struct block_row){.position = ROW_NONE,
+                                  .timestamp_max = segment->timestamp_visible};
     }
     struct block_row row = segment->rows[number];
+    row.timestamp_max = segment->timestamp_visible;
     if (row.position != ROW_NONE && row.position >= segment->visible) {
         row.position = ROW_NONE;
     }
@@ -148,7 +150,7 @@ static struct tail_header tail_header_now(struct segment *segment, uint32_t flag
         .row_count = (uint32_t)(segment->visible / BLOCK_SIZE),
         .flags = flags,
         .timestamp_first = segment->timestamp_first,
-        .timestamp_max = segment->timestamp_max,
+        .timestamp_max = segment->timestamp_visible,
         .created_ms = segment->created_ms,
         .log_start_offset = partition->log_start_offset,
         .running = tail_running_row(segment),

@@ -226,12 +226,13 @@ static void tend_run(struct job *job)
         if (partition->broken || partition->removing) {
             break;
         }
-        if ((job->segment = tend_sealed(partition)) != NULL) {
+        if (partition->epochs_changed && partition->folder) {
+            /* First: below D no batch is looked at again to learn where an epoch began. */
+            JOB_CALL(job, job_call(job, job_take(job->store, partition, epochs_run)));
+        } else if ((job->segment = tend_sealed(partition)) != NULL) {
             JOB_CALL(job, job_call(job, seal_job(partition, job->segment)));
         } else if (tend_capture_is_due(partition)) {
             JOB_CALL(job, job_call(job, snapshot_job(partition)));
-        } else if (partition->epochs_changed && partition->folder) {
-            JOB_CALL(job, job_call(job, job_take(job->store, partition, epochs_run)));
         } else if (tend_tail_is_due(partition)) {
             JOB_CALL(job, job_call(job, tail_now_job(partition)));
         } else {
@@ -315,6 +316,9 @@ static void stop_run(struct job *job)
     }
     if (partition->epochs_changed) {
         JOB_CALL(job, job_call(job, job_take(job->store, partition, epochs_run)));
+        if (job->op.result < 0) {
+            goto end;
+        }
     }
     if (segment->aborted) {
         JOB_CALL(job, job_call(job, transaction_index_job(segment, segment->end_offset)));

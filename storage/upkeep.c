@@ -43,7 +43,11 @@ static void upkeep_reload(struct partition *partition)
     if (status == STATUS_OK) {
         status = recovery_load(partition, high_watermark);
     }
-    partition->broken = false;
+    /* A log that cannot be read stays broken: reads are refused instead of finding it empty. */
+    partition->broken = status != STATUS_OK;
+    if (partition->broken) {
+        partition->end_offset = partition->high_watermark = high_watermark;
+    }
     if (partition->log_start_offset < log_start_offset) {
         partition->log_start_offset = log_start_offset;
     }
@@ -143,10 +147,18 @@ static int32_t upkeep_list_segments(const struct partition *partition,
     return count;
 }
 
+/* Producers are known from the log or from a snapshot of its time: one of before its start does not
+ * count, so the log may not begin behind the newest. */
+static bool upkeep_may_begin(const struct partition *partition, int64_t base_offset)
+{
+    return producers_count(partition->producers) == 0 || partition->snapshot_offset >= base_offset;
+}
+
 static void upkeep_retention(struct partition *partition)
 {
     struct store *store = partition->store;
-    if (partition->segment_count == 0 || partition->segment_count > UPKEEP_SEGMENTS_MAX) {
+    if (partition->segment_count == 0 || removal_resume(partition) ||
+        partition->segment_count > UPKEEP_SEGMENTS_MAX) {
         return;
     }
     size_t size = (size_t)partition->segment_count * sizeof(struct retention_segment);
@@ -171,8 +183,13 @@ static void upkeep_retention(struct partition *partition)
     }
     due = due < partition->segment_count ? due : partition->segment_count - 1;
     int32_t ready = 0;
-    while (ready < due && partition->segments[ready]->finished) {
+    while (ready < due && partition->segments[ready]->finished &&
+           upkeep_may_begin(partition, partition->segments[ready + 1]->base_offset)) {
         ready += 1;
+    }
+    if (ready < due && partition->segments[ready]->finished && partition->capture.memory == NULL) {
+        tend_capture(partition); /* for the next round */
+        tend_start(partition);
     }
     if (ready > 0) {
         removal_segments(partition, ready);
