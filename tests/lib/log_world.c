@@ -69,10 +69,42 @@ static void world_fault_done(struct op *op)
     op->done(op);
 }
 
+static const char *const op_names[OP_KINDS] = {
+    [OP_NOP] = "nop",           [OP_OPEN] = "open",         [OP_CLOSE] = "close",
+    [OP_READ] = "read",         [OP_WRITE] = "write",       [OP_SYNC] = "sync",
+    [OP_ALLOCATE] = "allocate", [OP_TRUNCATE] = "truncate", [OP_STAT] = "stat",
+    [OP_RENAME] = "rename",     [OP_UNLINK] = "unlink",     [OP_MKDIR] = "mkdir",
+    [OP_LIST] = "list",
+};
+
+static void world_trace(const struct log_world *world, const struct op *op)
+{
+    uint64_t size = op->size;
+    for (int32_t i = 0; i < op->vector_count; i++) {
+        size += op->vector[i].iov_len;
+    }
+    fprintf(stderr, "%12llu %-8s file=%d position=%llu size=%llu flags=%u %s%s%s\n",
+            (unsigned long long)sim_world_now_ns(world->world),
+            op_names[op->kind] == NULL ? "?" : op_names[op->kind], op->file,
+            (unsigned long long)op->position, (unsigned long long)size, op->flags,
+            op->path == NULL ? "" : op->path, op->path_target == NULL ? "" : " -> ",
+            op->path_target == NULL ? "" : op->path_target);
+}
+
 static void world_submitted(struct ring *ring, struct op *op)
 {
     const struct world_backend *hook = (const void *)ring->backend;
     struct log_world *world = hook->world;
+    if (world->trace) {
+        world_trace(world, op);
+    }
+    if (world->cut_after > 0) {
+        world->cut_after -= 1;
+        if (world->cut_after == 0) {
+            sim_world_crash(world->world); /* while the memory of writes under way is still there */
+            longjmp(world->cut_point, 1);
+        }
+    }
     if (world->fail_one_in > 0 && (world->fail_kinds & (1U << op->kind)) != 0 &&
         random_below(&world->fail_random, world->fail_one_in) == 0) {
         struct world_fault *fault = malloc(sizeof(*fault));
@@ -152,6 +184,7 @@ static void world_make_data_dir(struct log_world *world)
 void log_world_open(struct log_world *world, const struct log_world_options *options)
 {
     *world = (struct log_world){.options = *options};
+    world->trace = getenv("WEIR_TEST_TRACE") != NULL;
     struct log_world_options *own = &world->options;
     own->slab_size = own->slab_size == 0 ? 16 * MIB : own->slab_size;
     own->cache_size = own->cache_size == 0 ? 32 * MIB : own->cache_size;
@@ -295,12 +328,29 @@ struct partition_config log_config_default(void)
  * A power cut takes the process with it: the store's memory is dropped whole. Its pages stay mapped
  * until the cut, because writes under way reach the disk in part.
  */
-void log_world_crash(struct log_world *world)
+static void world_replace_store(struct log_world *world)
 {
-    check(world->world != NULL);
-    sim_world_crash(world->world);
     world_close_ring(world);
     world->ring = sim_ring_open(world->world);
     world_hook(world);
     world_open_store(world);
+}
+
+void log_world_crash(struct log_world *world)
+{
+    check(world->world != NULL);
+    sim_world_crash(world->world);
+    world_replace_store(world);
+}
+
+void log_world_kill(struct log_world *world)
+{
+    check(world->world != NULL);
+    sim_world_kill(world->world);
+    world_replace_store(world);
+}
+
+void log_world_cut_after(struct log_world *world, uint64_t ops)
+{
+    world->cut_after = ops;
 }

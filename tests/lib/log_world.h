@@ -2,6 +2,7 @@
 /* A store on a ring, simulated or real, with the driver that a core would be. For tests. */
 #pragma once
 
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -39,6 +40,9 @@ struct log_world {
     uint32_t fail_one_in;
     uint32_t fail_kinds;
     int fail_error;
+    uint64_t cut_after;
+    bool trace; /* WEIR_TEST_TRACE=1: every op on the standard error */
+    jmp_buf cut_point;
     char diag_buffer[65536];
 };
 
@@ -46,7 +50,12 @@ void log_world_open(struct log_world *world, const struct log_world_options *opt
 void log_world_close(struct log_world *world);
 /* Power cut: the old store is gone (its memory with it), a new one stands on what is left. */
 void log_world_crash(struct log_world *world);
-/* The same without a cut: a new store on the same disk. All partitions must be closed. */
+/* The process alone dies: the disk keeps all it was told, synced or not. */
+void log_world_kill(struct log_world *world);
+/* The power fails at the op of that number, from 1, and control goes to world->cut_point, where
+ * log_world_crash() has to follow; 0 calls it off. For cuts within blocking calls. */
+void log_world_cut_after(struct log_world *world, uint64_t ops);
+/* A new store on the same disk after a clean stop. All partitions must be closed. */
 void log_world_restart(struct log_world *world);
 /* One tick of a core. False: nothing is in flight and no timer is armed. */
 bool log_world_tick(struct log_world *world);

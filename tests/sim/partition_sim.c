@@ -1,478 +1,111 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Random histories of one log on the simulated ring, against an oracle: a plain array of batches.
+ * Random histories of one log on the simulated ring, with a reader beside the writer, against an
+ * oracle (log_oracle.h): appends, reads, look-ups, duplicates, retention, new epochs; power cuts
+ * and kills, also within recovery; clean stops; failing, short, stalling ops drawn from the seed;
+ * at the end a damaged folder or a lying disk.
  *
- *   partition_sim FIRST COUNT     seeds FIRST.. ; each in a process of its own
- *   partition_sim SEED            one seed here, for a debugger
+ *   partition_sim FIRST COUNT [SECONDS]   seeds FIRST.. ; each in a process of its own
+ *   partition_sim SEED                    one seed here, for a debugger
  *
- * After each power cut, clean stop and reopen, and now and then:
- *   - every acknowledged batch is at its offset with its bytes; offsets are dense
- *   - no read gives a byte at or above the high watermark, and the high watermark covers exactly a
- *     prefix of what was sent
- *   - recovery run twice finds what it found once
- *   - duplicates get the offset of the original; last stable offset and aborted transactions are
- *     those of the oracle; a look-up by time finds the oracle's record
+ * Beside what the oracle asks for:
+ *   O11  a partition with a similar name, at rest, stays as it was
+ *   O12  every batch gets one answer; nothing stays open behind a closed store
+ *   O13  recovery run twice finds and leaves what it left once
  */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/check.h"
-#include "storage/epochs.h"
-#include "storage/producers.h"
-#include "tests/lib/log_world.h"
+#include "storage/tail.h"
+#include "tests/sim/log_oracle.h"
+#include "tests/sim/sim_run.h"
 #include "wire/batch.h"
-#include "wire/record.h"
 
-#define ENTRIES_MAX 4096
-#define PRODUCERS 4
-
-#define require(expression)                                                                        \
-    ((expression) ? (void)0                                                                        \
-                  : (fprintf(stderr, "seed %llu: %s:%d: %s\n", (unsigned long long)history->seed,  \
-                             __FILE__, __LINE__, #expression),                                     \
-                     abort()))
-
-struct entry {
-    struct partition_append append;
-    uint8_t *memory;
-    bool done;
-    bool marker;
-    bool commit;
-    int producer; /* -1 none */
-    int32_t sequence;
-    int64_t timestamp;
+enum event {
+    EVENT_CUT,
+    EVENT_KILL,
+    EVENT_STOP,
+    EVENT_CUT_IN_RECOVERY,
+    EVENT_OPEN_REFUSED,
+    EVENT_BYTES_CUT,
+    EVENT_APPEND_FAILED,
+    EVENT_FULL,
+    EVENT_FAILED,
+    EVENT_RELOADED,
+    EVENT_RETENTION,
+    EVENT_ROT,
+    EVENT_ROT_BELOW_D,
+    EVENT_TAILS_LOST,
+    EVENT_LIES,
+    EVENT_CORRUPT_READ,
+    EVENTS,
 };
 
-struct producer_model {
-    int32_t next_sequence;
-    bool transactional;
+static const char *const event_names[EVENTS] = {
+    [EVENT_CUT] = "power cuts",
+    [EVENT_KILL] = "kills",
+    [EVENT_STOP] = "clean stops",
+    [EVENT_CUT_IN_RECOVERY] = "power cuts within recovery",
+    [EVENT_OPEN_REFUSED] = "opens refused by the disk",
+    [EVENT_BYTES_CUT] = "recoveries that cut bytes",
+    [EVENT_APPEND_FAILED] = "appends failed by the disk",
+    [EVENT_FULL] = "times out of space",
+    [EVENT_FAILED] = "logs read-only",
+    [EVENT_RELOADED] = "logs that went on after an error",
+    [EVENT_RETENTION] = "segments taken by retention",
+    [EVENT_ROT] = "folders with rot, stopped cleanly",
+    [EVENT_ROT_BELOW_D] = "folders with rot below D, cut",
+    [EVENT_TAILS_LOST] = "folders with tail files damaged or lost",
+    [EVENT_LIES] = "disks that lied",
+    [EVENT_CORRUPT_READ] = "reads refused for damage",
 };
 
-struct history {
-    uint64_t seed;
-    struct random random;
-    struct log_world world;
-    struct partition *partition;
-    struct partition_config config;
-    struct entry *entries[ENTRIES_MAX]; /* in the order sent; offsets rise */
-    size_t count;
-    size_t sent_total;
-    struct producer_model producers[PRODUCERS];
-    int64_t clock_ms;
-    uint64_t ends;
-    bool big;
-};
+static struct sim_run run;
 
-static uint64_t pick(struct history *history, uint64_t bound)
+static void note(enum event event)
 {
-    return random_below(&history->random, bound);
+    run.marks->events[event] += 1;
 }
 
-static void entry_done(struct partition_append *append)
-{
-    struct entry *entry = append->owner;
-    check(!entry->done);
-    entry->done = true;
-}
+/* ---- the swarm: which faults this seed has, and how often ---- */
 
-static void open_partition(struct history *history, bool fresh)
-{
-    struct partition_options options = {
-        .topic = "t", .index = 0, .leader_epoch = 1, .fresh = fresh, .config = history->config};
-    memset(options.topic_id.bytes, 7, 16);
-    enum status status = partition_open(&history->partition, history->world.store, &options);
-    require(status == STATUS_OK);
-}
+static const enum sim_fault honest_faults[] = {SIM_READ_ERROR, SIM_WRITE_ERROR, SIM_SYNC_ERROR,
+                                               SIM_NAME_ERROR, SIM_NO_SPACE};
 
-static void tick(struct history *history, uint64_t count)
-{
-    for (uint64_t i = 0; i < count; i++) {
-        if (!log_world_tick(&history->world)) {
-            return;
-        }
-    }
-}
+static uint32_t swarm_rates[SIM_FAULTS];
 
-static size_t make_marker(uint8_t *memory, size_t size_max, bool commit, int64_t timestamp)
+static void swarm_draw(struct oracle *oracle)
 {
-    struct batch_builder builder;
-    batch_builder_init(&builder, memory, size_max);
-    uint8_t key[4] = {0, 0, 0, commit};
-    uint8_t value[6] = {0, 0, 0, 0, 0, 1};
-    batch_builder_add(&builder, timestamp, bytes_of(key, 4), bytes_of(value, 6), NULL, 0);
-    struct bytes out;
-    struct batch_scratch scratch = {0};
-    check(batch_builder_finish(&builder, CODEC_NONE, 0, scratch, 0, &out) == STATUS_OK);
-    memmove(memory, out.data, out.size);
-    return out.size;
-}
-
-static size_t pick_size(struct history *history)
-{
-    switch (pick(history, history->big ? 8 : 6)) {
-    case 0:
-        return 120;
-    case 1:
-    case 2:
-        return 100 + pick(history, 2000);
-    case 3:
-    case 4:
-        return 100 + pick(history, 30000);
-    case 5:
-        return 60000 + pick(history, 12000);
-    default:
-        return 65536 + pick(history, 300000);
-    }
-}
-
-static void set_producer(struct history *history, struct entry *entry, size_t size)
-{
-    struct batch_header header;
-    batch_header_decode(&header, entry->memory);
-    header.producer_id = 1000 + entry->producer;
-    header.producer_epoch = 3;
-    header.base_sequence = entry->marker ? -1 : entry->sequence;
-    if (history->producers[entry->producer].transactional) {
-        header.attributes |= BATCH_TRANSACTIONAL;
-    }
-    if (entry->marker) {
-        header.attributes |= BATCH_CONTROL;
-    }
-    batch_header_encode(&header, entry->memory);
-    batch_seal(entry->memory, size);
-}
-
-static void submit(struct history *history, struct entry *entry, size_t size)
-{
-    entry->append = (struct partition_append){.batch = entry->memory,
-                                              .size = size,
-                                              .base_offset = -1,
-                                              .now_ms = ring_wall_ms(history->world.ring),
-                                              .done = entry_done,
-                                              .owner = entry};
-    batch_header_decode(&entry->append.header, entry->memory);
-    partition_append(history->partition, &entry->append);
-}
-
-static void send_one(struct history *history)
-{
-    if (history->count == ENTRIES_MAX) {
+    static const uint32_t rates[] = {300, 2000, 10000, 50000};
+    memset(swarm_rates, 0, sizeof(swarm_rates));
+    swarm_rates[SIM_SHORT] = pick(oracle, 3) == 0 ? 100000 : 0;
+    swarm_rates[SIM_STALL] = pick(oracle, 6) == 0 ? 2000 : 0;
+    swarm_rates[SIM_GARBAGE] = pick(oracle, 3) == 0 ? 10000 : 0;
+    if (pick(oracle, 2) == 0) {
         return;
     }
-    struct entry *entry = calloc(1, sizeof(*entry));
-    check(entry != NULL);
-    entry->producer = (int)pick(history, PRODUCERS * 2) - PRODUCERS;
-    entry->producer = entry->producer < 0 ? -1 : entry->producer;
-    history->clock_ms += (int64_t)pick(history, 20);
-    int32_t records = 1 + (int32_t)pick(history, 5);
-    size_t wanted = pick_size(history);
-    size_t room = wanted + 4096;
-    entry->memory = malloc(room);
-    check(entry->memory != NULL);
-    entry->timestamp = history->clock_ms;
-    size_t size;
-    struct producer_model *producer =
-        entry->producer < 0 ? NULL : &history->producers[entry->producer];
-    if (producer != NULL && producer->transactional && pick(history, 3) == 0) {
-        entry->marker = true;
-        entry->commit = pick(history, 2) == 0;
-        records = 1;
-        size = make_marker(entry->memory, room, entry->commit, entry->timestamp);
-    } else {
-        size = log_batch_make(entry->memory, room, history->sent_total, records, wanted,
-                              entry->timestamp);
-    }
-    if (producer != NULL) {
-        entry->sequence = producer->next_sequence;
-        producer->next_sequence += entry->marker ? 0 : records;
-        set_producer(history, entry, size);
-    }
-    history->sent_total += 1;
-    history->entries[history->count] = entry;
-    history->count += 1;
-    submit(history, entry, size);
-}
-
-/* ---- reads ---- */
-
-struct got {
-    struct partition_read read;
-    bool done;
-};
-
-static void got_done(struct partition_read *read)
-{
-    ((struct got *)read->owner)->done = true;
-}
-
-/* Compares one read from `offset` with the oracle; answers the offset behind it. */
-static int64_t read_and_compare(struct history *history, int64_t offset)
-{
-    struct got got = {.read = {.offset = offset,
-                               .size_max = 1 + (uint32_t)pick(history, 500000),
-                               .first_whole = true}};
-    got.read.done = got_done;
-    got.read.owner = &got;
-    partition_read(history->partition, &got.read);
-    require(log_world_until(&history->world, &got.done, 1000000));
-    require(got.read.status == STATUS_OK);
-    require(got.read.size > 0);
-    size_t index = 0;
-    while (index < history->count &&
-           history->entries[index]->append.base_offset +
-                   history->entries[index]->append.header.last_offset_delta <
-               offset) {
-        index += 1;
-    }
-    size_t within = 0;
-    int64_t next = offset;
-    for (int32_t i = 0; i < got.read.slice_count; i++) {
-        struct bytes slice = got.read.slices[i];
-        while (slice.size > 0) {
-            require(index < history->count);
-            struct entry *entry = history->entries[index];
-            require(entry->append.base_offset >= 0);
-            require(entry->append.base_offset < got.read.high_watermark);
-            size_t part = entry->append.size - within;
-            part = part < slice.size ? part : slice.size;
-            require(memcmp(slice.data, entry->memory + within, part) == 0);
-            within += part;
-            slice.data += part;
-            slice.size -= part;
-            if (within == entry->append.size) {
-                next = entry->append.base_offset + entry->append.header.last_offset_delta + 1;
-                within = 0;
-                index += 1;
-            }
+    for (size_t i = 0; i < ARRAY_COUNT(honest_faults); i++) {
+        if (pick(oracle, 3) == 0) {
+            swarm_rates[honest_faults[i]] = rates[pick(oracle, ARRAY_COUNT(rates))];
         }
     }
-    partition_read_release(history->partition, &got.read);
-    require(next > offset);
-    return next;
 }
 
-static void read_everything(struct history *history)
+/* Errors begin or end; what does not fail an op goes on always. */
+static void swarm_switch(struct oracle *oracle, bool errors)
 {
-    struct partition_facts facts = partition_facts(history->partition);
-    int64_t offset = facts.log_start_offset;
-    while (offset < facts.high_watermark) {
-        offset = read_and_compare(history, offset);
+    oracle->faulty = false;
+    for (enum sim_fault fault = 0; fault < SIM_FAULTS; fault++) {
+        bool harmless = fault == SIM_SHORT || fault == SIM_STALL || fault == SIM_GARBAGE;
+        sim_world_set_fault(oracle->world.world, fault,
+                            errors || harmless ? swarm_rates[fault] : 0);
+    }
+    for (size_t i = 0; errors && i < ARRAY_COUNT(honest_faults); i++) {
+        oracle->faulty = oracle->faulty || swarm_rates[honest_faults[i]] > 0;
     }
 }
 
-struct looked {
-    struct partition_lookup lookup;
-    bool done;
-};
-
-static void looked_done(struct partition_lookup *lookup)
-{
-    ((struct looked *)lookup->owner)->done = true;
-}
-
-static void look_up(struct history *history)
-{
-    struct looked looked = {
-        .lookup = {.timestamp = 1 + (int64_t)pick(history, (uint64_t)(history->clock_ms + 20))}};
-    int64_t high_watermark = partition_facts(history->partition).high_watermark;
-    bool max = pick(history, 4) == 0;
-    if (max) {
-        looked.lookup.timestamp = LOOKUP_MAX_TIMESTAMP;
-    }
-    looked.lookup.done = looked_done;
-    looked.lookup.owner = &looked;
-    partition_lookup(history->partition, &looked.lookup);
-    int64_t expected = -1;
-    int64_t best = INT64_MIN;
-    for (size_t i = 0; i < history->count; i++) {
-        struct entry *entry = history->entries[i];
-        if (entry->append.base_offset < 0 || entry->append.base_offset >= high_watermark) {
-            continue;
-        }
-        for (int32_t k = 0; k <= entry->append.header.last_offset_delta; k++) {
-            int64_t timestamp = entry->timestamp + k;
-            if (max ? timestamp > best : (expected < 0 && timestamp >= looked.lookup.timestamp)) {
-                best = timestamp;
-                expected = entry->append.base_offset + k;
-            }
-        }
-    }
-    require(log_world_until(&history->world, &looked.done, 1000000));
-    if (looked.lookup.status != STATUS_OK) {
-        fprintf(stderr, "look-up: %s\n", status_name(looked.lookup.status));
-    }
-    require(looked.lookup.status == STATUS_OK);
-    require(looked.lookup.offset == expected);
-    require(expected < 0 || looked.lookup.timestamp_found == best);
-}
-
-/* Aborted transactions and last stable offset of the oracle, over everything below the high
- * watermark, against a read_committed read and the facts. */
-static void check_transactions(struct history *history)
-{
-    struct partition_facts facts = partition_facts(history->partition);
-    int64_t open[PRODUCERS];
-    int64_t stable = facts.high_watermark;
-    size_t aborted = 0;
-    for (int i = 0; i < PRODUCERS; i++) {
-        open[i] = -1;
-    }
-    for (size_t i = 0; i < history->count; i++) {
-        struct entry *entry = history->entries[i];
-        if (entry->append.base_offset < 0 || entry->append.base_offset >= facts.high_watermark ||
-            entry->producer < 0 || !history->producers[entry->producer].transactional) {
-            continue;
-        }
-        if (entry->marker) {
-            aborted += !entry->commit && open[entry->producer] >= 0;
-            open[entry->producer] = -1;
-        } else if (open[entry->producer] < 0) {
-            open[entry->producer] = entry->append.base_offset;
-        }
-    }
-    for (int i = 0; i < PRODUCERS; i++) {
-        if (open[i] >= 0 && open[i] < stable) {
-            stable = open[i];
-        }
-    }
-    require(facts.last_stable_offset == stable);
-    static struct producers_aborted list[ENTRIES_MAX];
-    int32_t count = producers_aborted_list(partition_producers(history->partition), 0,
-                                           facts.high_watermark, list, ENTRIES_MAX);
-    size_t durable = 0;
-    for (int32_t i = 0; i < count; i++) {
-        durable += list[i].last_offset < facts.high_watermark;
-    }
-    require(durable == aborted);
-}
-
-/* ---- ends ---- */
-
-/* What the log must be after it was opened again: a prefix of what was sent. */
-static void settle(struct history *history, bool all)
-{
-    struct partition_facts facts = partition_facts(history->partition);
-    require(facts.high_watermark == facts.end_offset);
-    require(!facts.epoch_bump_due);
-    size_t kept = 0;
-    int64_t offset = 0;
-    for (size_t i = 0; i < history->count; i++) {
-        struct entry *entry = history->entries[i];
-        bool acked = entry->done && entry->append.status == STATUS_OK;
-        bool placed = entry->append.base_offset >= 0 &&
-                      entry->append.base_offset + entry->append.header.last_offset_delta <
-                          facts.high_watermark;
-        bool refused = entry->done && entry->append.status != STATUS_OK;
-        require(placed || (!acked && (refused || !all)));
-        if (!placed) {
-            free(entry->memory);
-            free(entry);
-            continue;
-        }
-        require(entry->append.base_offset == offset);
-        offset = entry->append.base_offset + entry->append.header.last_offset_delta + 1;
-        entry->done = true; /* a power cut took the answer */
-        entry->append.status = STATUS_OK;
-        history->entries[kept] = entry;
-        kept += 1;
-    }
-    require(offset == facts.high_watermark);
-    history->count = kept;
-    for (int i = 0; i < PRODUCERS; i++) {
-        history->producers[i].next_sequence = 0;
-    }
-    for (size_t i = 0; i < kept; i++) {
-        struct entry *entry = history->entries[i];
-        if (entry->producer >= 0 && !entry->marker) {
-            history->producers[entry->producer].next_sequence =
-                entry->sequence + entry->append.header.last_offset_delta + 1;
-        }
-    }
-    read_everything(history);
-    check_transactions(history);
-}
-
-/* The last batch of a producer sent again gets the offset of the original. */
-static void send_duplicate(struct history *history)
-{
-    for (size_t i = history->count; i > 0; i--) {
-        struct entry *original = history->entries[i - 1];
-        if (original->producer < 0 || original->marker || original->append.base_offset < 0) {
-            continue;
-        }
-        for (size_t k = i; k < history->count; k++) {
-            if (history->entries[k]->producer == original->producer) {
-                return; /* a marker or a batch behind it: not the last one */
-            }
-        }
-        struct entry twin = {.memory = malloc(original->append.size)};
-        check(twin.memory != NULL);
-        memcpy(twin.memory, original->memory, original->append.size);
-        submit(history, &twin, original->append.size);
-        require(log_world_until(&history->world, &twin.done, 1000000));
-        require(twin.append.status == STATUS_OK);
-        require(twin.append.base_offset == original->append.base_offset);
-        free(twin.memory);
-        return;
-    }
-}
-
-static void power_cut(struct history *history)
-{
-    log_world_crash(&history->world);
-    open_partition(history, false);
-    int64_t found = partition_facts(history->partition).high_watermark;
-    settle(history, false);
-    if (pick(history, 2) == 0) {
-        log_world_crash(&history->world); /* nothing was written: the same again */
-        open_partition(history, false);
-        require(partition_facts(history->partition).high_watermark == found);
-        require(partition_facts(history->partition).cut_size == 0);
-        settle(history, true);
-    }
-}
-
-static void clean_stop(struct history *history)
-{
-    partition_close(history->partition, true);
-    log_world_restart(&history->world);
-    open_partition(history, false);
-    settle(history, true);
-}
-
-/* A while of failing ops; afterwards everything is answered and the log goes on. False: the log is
- * read-only and what lies behind its end is anybody's guess. */
-static bool fault_episode(struct history *history)
-{
-    static const uint32_t kinds[] = {1U << OP_WRITE, 1U << OP_WRITE, 1U << OP_ALLOCATE,
-                                     1U << OP_SYNC | 1U << OP_OPEN | 1U << OP_RENAME |
-                                         1U << OP_TRUNCATE | 1U << OP_MKDIR,
-                                     1U << OP_READ};
-    tick(history, 500);
-    size_t choice = pick(history, 5);
-    log_world_fail(&history->world, 1 + (uint32_t)pick(history, 10), kinds[choice],
-                   choice == 2 ? ENOSPC : EIO);
-    for (uint64_t i = 3 + pick(history, 10); i > 0; i--) {
-        send_one(history);
-        tick(history, pick(history, 10));
-    }
-    log_world_fail(&history->world, 0, 0, 0);
-    log_world_sleep(&history->world, 5000);
-    for (size_t i = 0; i < history->count; i++) {
-        require(history->entries[i]->done);
-    }
-    struct partition_facts facts = partition_facts(history->partition);
-    require(facts.state != PARTITION_FULL);
-    if (facts.state == PARTITION_FAILED) {
-        return false;
-    }
-    settle(history, true);
-    return true;
-}
+/* ---- files ---- */
 
 static void data_file(char *path, size_t size, const char *name)
 {
@@ -481,12 +114,12 @@ static void data_file(char *path, size_t size, const char *name)
 }
 
 /* Names of the partition's files that end in `suffix`. */
-static int list_files(struct history *history, const char *suffix, char names[64][64])
+static int list_files(struct oracle *oracle, const char *suffix, char names[64][64])
 {
     static char memory[65536];
     struct ring_listing listing = {.names = memory, .size_max = sizeof(memory)};
     struct op op = {.kind = OP_LIST, .path = "/data/t-0", .listing = &listing};
-    int64_t count = ring_call(history->world.ring, &op);
+    int64_t count = ring_call(oracle->world.ring, &op);
     const char *name = memory;
     int found = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -501,206 +134,540 @@ static int list_files(struct history *history, const char *suffix, char names[64
     return found;
 }
 
-static void flip_some(struct history *history, const char *suffix, uint64_t flips)
+static void flip_some(struct oracle *oracle, const char *suffix, uint64_t flips)
 {
     char names[64][64];
     char path[128];
-    int count = list_files(history, suffix, names);
+    int count = list_files(oracle, suffix, names);
     for (uint64_t i = 0; count > 0 && i < flips; i++) {
-        data_file(path, sizeof(path), names[pick(history, (uint64_t)count)]);
+        data_file(path, sizeof(path), names[pick(oracle, (uint64_t)count)]);
         uint64_t size = 0;
-        if (sim_world_file(history->world.world, path, &size) != NULL && size > 0) {
-            (void)log_world_flip(&history->world, path, pick(history, size), (int)pick(history, 8));
+        if (sim_world_file(oracle->world.world, path, &size) != NULL && size > 0) {
+            (void)sim_world_flip(oracle->world.world, path, pick(oracle, size),
+                                 (int)pick(oracle, 8));
         }
     }
 }
+
+/* Of all log files, whatever their order and the space taken ahead. */
+static uint64_t hash_logs(struct oracle *oracle)
+{
+    char names[64][64];
+    char path[128];
+    uint64_t sum = 0;
+    int count = list_files(oracle, ".log", names);
+    for (int i = 0; i < count; i++) {
+        data_file(path, sizeof(path), names[i]);
+        uint64_t size = 0;
+        const uint8_t *data = sim_world_file(oracle->world.world, path, &size);
+        check(data != NULL);
+        while (size > 0 && data[size - 1] == 0) {
+            size -= 1;
+        }
+        sum += hash_bytes(bytes_of(data, size), hash_bytes(bytes_of(path, strlen(path)), 0));
+    }
+    return sum;
+}
+
+/* ---- ends and beginnings ---- */
+
+static void close_partition(struct oracle *oracle, bool clean)
+{
+    struct partition *partition = oracle->partition;
+    oracle->faulty = true; /* what is in flight is refused */
+    partition_close(partition, clean);
+    oracle->partition = NULL;
+    oracle_reader_step(oracle);
+    require(oracle_is_answered(oracle)); /* O12 */
+}
+
+/* Opens what a cut, a kill or a stop left: perhaps under errors, perhaps with more cuts. */
+static void reopen(struct oracle *oracle)
+{
+    bool errors = pick(oracle, 3) == 0;
+    uint64_t cuts = pick(oracle, 3) == 0 ? pick(oracle, 4) : 0;
+    for (;;) {
+        oracle->partition = NULL;
+        oracle_forget_flights(oracle);
+        swarm_switch(oracle, errors);
+        log_world_cut_after(&oracle->world, cuts > 0 ? 1 + pick(oracle, 120) : 0);
+        if (setjmp(oracle->world.cut_point) != 0) {
+            log_world_crash(&oracle->world);
+            note(EVENT_CUT_IN_RECOVERY);
+            cuts -= 1;
+            continue;
+        }
+        enum status status = oracle_open(oracle, false);
+        if (status == STATUS_OK) {
+            break;
+        }
+        require(oracle->faulty && status == STATUS_KAFKA_STORAGE_ERROR);
+        note(EVENT_OPEN_REFUSED);
+        errors = false;
+    }
+    log_world_cut_after(&oracle->world, 0);
+    swarm_switch(oracle, false);
+    if (partition_facts(oracle->partition).cut_size > 0) {
+        note(EVENT_BYTES_CUT);
+    }
+}
+
+static void power_cut(struct oracle *oracle)
+{
+    log_world_crash(&oracle->world);
+    note(EVENT_CUT);
+    reopen(oracle);
+    if (pick(oracle, 2) == 0) {
+        int64_t found = partition_facts(oracle->partition).high_watermark;
+        uint64_t hash = hash_logs(oracle);
+        log_world_crash(&oracle->world); /* nothing was written: the same again */
+        oracle_forget_flights(oracle);
+        require(oracle_open(oracle, false) == STATUS_OK);
+        require(partition_facts(oracle->partition).high_watermark == found); /* O13 */
+        require(partition_facts(oracle->partition).cut_size == 0);
+        require(hash_logs(oracle) == hash);
+    }
+    oracle_settle(oracle);
+}
+
+static void kill_process(struct oracle *oracle)
+{
+    log_world_kill(&oracle->world);
+    note(EVENT_KILL);
+    reopen(oracle);
+    oracle_settle(oracle);
+    if (pick(oracle, 2) == 0) {
+        power_cut(oracle); /* what was found and served has to stay */
+    }
+}
+
+static void clean_stop(struct oracle *oracle)
+{
+    swarm_switch(oracle, false);
+    close_partition(oracle, true);
+    log_world_restart(&oracle->world);
+    require(sim_world_open_handles(oracle->world.world) == 0); /* O12 */
+    note(EVENT_STOP);
+    reopen(oracle);
+    oracle_settle(oracle);
+}
+
+/* A log that an error closed for writes is still read; then the operator restarts. */
+static void after_failure(struct oracle *oracle)
+{
+    note(EVENT_FAILED);
+    swarm_switch(oracle, false);
+    if (pick(oracle, 2) == 0) {
+        close_partition(oracle, true);
+        log_world_restart(&oracle->world);
+        reopen(oracle);
+        oracle_settle(oracle);
+    } else {
+        power_cut(oracle);
+    }
+}
+
+/* ---- what somebody did to the files ---- */
 
 /* Every batch is served as it was, or refused. */
-static void read_tolerantly(struct history *history)
+static void read_tolerantly(struct oracle *oracle)
 {
-    for (size_t i = 0; i < history->count; i++) {
-        struct entry *entry = history->entries[i];
-        struct got got = {.read = {.offset = entry->append.base_offset, .first_whole = true}};
-        got.read.size_max = 1;
-        got.read.done = got_done;
-        got.read.owner = &got;
-        partition_read(history->partition, &got.read);
-        require(log_world_until(&history->world, &got.done, 1000000));
-        require(got.read.status == STATUS_OK || got.read.status == STATUS_CORRUPT_MESSAGE);
-        size_t within = 0;
-        for (int32_t k = 0; k < got.read.slice_count; k++) {
-            struct bytes slice = got.read.slices[k];
-            require(within + slice.size <= entry->append.size);
-            require(memcmp(slice.data, entry->memory + within, slice.size) == 0);
-            within += slice.size;
+    oracle->lying = true;
+    for (size_t i = 0; i < oracle->count; i++) {
+        struct partition_facts facts = partition_facts(oracle->partition);
+        int64_t offset = oracle_offset(oracle->entries[i]);
+        if (offset >= facts.log_start_offset && offset < facts.high_watermark &&
+            oracle_read(oracle, offset, 1) == offset) {
+            note(EVENT_CORRUPT_READ);
         }
-        require(got.read.status != STATUS_OK || within == entry->append.size);
-        partition_read_release(history->partition, &got.read);
     }
 }
 
-/* After a clean stop somebody damages or loses files. */
-static void damage(struct history *history)
+static void damage_tails(struct oracle *oracle)
+{
+    flip_some(oracle, ".tail", 1 + pick(oracle, 6));
+    flip_some(oracle, ".snapshot", pick(oracle, 4));
+    note(EVENT_TAILS_LOST);
+    reopen(oracle);
+    oracle_settle(oracle);
+}
+
+/* A folder as Kafka leaves it. */
+static void lose_tails(struct oracle *oracle)
 {
     char names[64][64];
     char path[128];
-    partition_close(history->partition, true);
-    log_world_restart(&history->world);
-    int64_t end = history->count == 0 ? 0 : -1;
-    if (end == 0) {
-        open_partition(history, false);
+    int count = list_files(oracle, ".tail", names);
+    for (int i = 0; i < count; i++) {
+        data_file(path, sizeof(path), names[i]);
+        struct op op = {.kind = OP_UNLINK, .path = path};
+        require(ring_call(oracle->world.ring, &op) == 0);
+        snprintf(strrchr(path, '.'), 8, ".index");
+        op = (struct op){.kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE};
+        int64_t file = ring_call(oracle->world.ring, &op);
+        require(file >= 0);
+        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+        (void)ring_call(oracle->world.ring, &op);
+    }
+    note(EVENT_TAILS_LOST);
+    reopen(oracle);
+    oracle_settle(oracle);
+}
+
+/* Bits of the log after a clean stop: found out, never served, and nothing is cut. */
+static void damage_logs(struct oracle *oracle)
+{
+    struct oracle_entry *last = oracle->entries[oracle->count - 1];
+    int64_t end = oracle_offset_last(last) + 1;
+    flip_some(oracle, ".log", 1 + pick(oracle, 4));
+    note(EVENT_ROT);
+    reopen(oracle);
+    require(partition_facts(oracle->partition).high_watermark == end);
+    read_tolerantly(oracle);
+}
+
+/* D of the newest segment; -1: no tail file yet. */
+static int64_t durable_position(struct oracle *oracle, char path_log[128])
+{
+    char names[64][64];
+    char path[128];
+    int count = list_files(oracle, ".tail", names);
+    int newest = -1;
+    for (int i = 0; i < count; i++) {
+        newest = newest < 0 || strcmp(names[i], names[newest]) > 0 ? i : newest;
+    }
+    if (newest < 0) {
+        return -1;
+    }
+    data_file(path, sizeof(path), names[newest]);
+    uint64_t size = 0;
+    const uint8_t *data = sim_world_file(oracle->world.world, path, &size);
+    struct tail_identity identity = {.base_offset = strtoll(names[newest], NULL, 10)};
+    memset(identity.topic_id.bytes, 7, 16);
+    identity.seed = segment_seed_of(&identity.topic_id, 0, identity.base_offset, UINT32_MAX);
+    struct tail_header header;
+    if (data == NULL || size < 2 * TAIL_PAGE_SIZE || !tail_decode_slots(data, &identity, &header)) {
+        return -1;
+    }
+    snprintf(path_log, 128, "%.*s.log", (int)(strlen(path) - strlen(".tail")), path);
+    return header.position;
+}
+
+/* Rot below D and a power cut: nothing that was acknowledged is cut. */
+static void damage_below(struct oracle *oracle)
+{
+    char path[128];
+    log_world_crash(&oracle->world);
+    oracle_forget_flights(oracle);
+    int64_t position = durable_position(oracle, path);
+    if (position > 0) {
+        for (uint64_t i = 1 + pick(oracle, 3); i > 0; i--) {
+            (void)sim_world_flip(oracle->world.world, path, pick(oracle, (uint64_t)position),
+                                 (int)pick(oracle, 8));
+        }
+        note(EVENT_ROT_BELOW_D);
+    }
+    int64_t end = 0;
+    for (size_t i = 0; i < oracle->count; i++) {
+        struct oracle_entry *entry = oracle->entries[i];
+        if ((entry->fate == FATE_ACKED || entry->seen) && oracle_offset_last(entry) >= end) {
+            end = oracle_offset_last(entry) + 1;
+        }
+    }
+    reopen(oracle);
+    require(partition_facts(oracle->partition).high_watermark >= end);
+    read_tolerantly(oracle);
+}
+
+/* Writes that are lost or land elsewhere, bits that turn: found out, or never noticed. */
+static void live_with_liar(struct oracle *oracle)
+{
+    static const enum sim_fault lies[] = {SIM_LOST_WRITE, SIM_MISDIRECT, SIM_ROT};
+    oracle->lying = true;
+    note(EVENT_LIES);
+    for (size_t i = 0; i < ARRAY_COUNT(lies); i++) {
+        if (pick(oracle, 2) == 0) {
+            sim_world_set_fault(oracle->world.world, lies[i], 20000);
+        }
+    }
+    for (uint64_t steps = 60; steps > 0; steps--) {
+        oracle_send(oracle);
+        for (uint64_t ticks = pick(oracle, 10); ticks > 0; ticks--) {
+            (void)log_world_tick(&oracle->world);
+        }
+        oracle_reader_step(oracle);
+    }
+    log_world_sleep(&oracle->world, 3000);
+    read_tolerantly(oracle);
+    close_partition(oracle, true);
+    log_world_restart(&oracle->world);
+    for (size_t i = 0; i < ARRAY_COUNT(lies); i++) {
+        sim_world_set_fault(oracle->world.world, lies[i], 0);
+    }
+    oracle_forget_flights(oracle);
+    require(oracle_open(oracle, false) == STATUS_OK);
+    read_tolerantly(oracle);
+}
+
+/* The last act; all but lies after a clean stop. */
+static void damage(struct oracle *oracle)
+{
+    uint64_t manner = pick(oracle, 5);
+    swarm_switch(oracle, false);
+    if (oracle->count == 0) {
         return;
     }
-    switch (pick(history, 3)) {
-    case 0: /* bits of tail files: D gets older at worst */
-        flip_some(history, ".tail", 1 + pick(history, 6));
-        open_partition(history, false);
-        settle(history, true);
-        break;
-    case 1: { /* a folder as Kafka leaves it */
-        int count = list_files(history, ".tail", names);
-        for (int i = 0; i < count; i++) {
-            data_file(path, sizeof(path), names[i]);
-            struct op op = {.kind = OP_UNLINK, .path = path};
-            require(ring_call(history->world.ring, &op) == 0);
-            snprintf(strrchr(path, '.'), 8, ".index");
-            op = (struct op){.kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE};
-            int64_t file = ring_call(history->world.ring, &op);
-            require(file >= 0);
-            op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
-            (void)ring_call(history->world.ring, &op);
-        }
-        open_partition(history, false);
-        settle(history, true);
-        break;
+    if (manner == 3) {
+        damage_below(oracle);
+        return;
     }
-    default: { /* bits of the log: found out, never served */
-        struct entry *last = history->entries[history->count - 1];
-        flip_some(history, ".log", 1 + pick(history, 4));
-        open_partition(history, false);
-        struct partition_facts facts = partition_facts(history->partition);
-        require(facts.high_watermark ==
-                last->append.base_offset + last->append.header.last_offset_delta + 1);
-        read_tolerantly(history);
-        partition_close(history->partition, false);
-        history->partition = NULL;
-        break;
+    if (manner == 4) {
+        live_with_liar(oracle);
+        return;
     }
+    close_partition(oracle, true);
+    log_world_restart(&oracle->world);
+    switch (manner) {
+    case 0:
+        damage_tails(oracle);
+        break;
+    case 1:
+        lose_tails(oracle);
+        break;
+    default:
+        damage_logs(oracle);
+        break;
     }
 }
 
-/* One random step; false: the log is read-only now. */
-static bool run_step(struct history *history, bool faulty)
+/* ---- the bystander ---- */
+
+struct bystander {
+    struct partition_append append;
+    uint8_t memory[2048];
+    size_t size;
+    bool done;
+};
+
+static struct partition_options bystander_options(void)
 {
-    uint64_t choice = pick(history, 100);
-    if (choice < 55) {
-        send_one(history);
-    } else if (choice < 85) {
-        tick(history, 1 + pick(history, 12));
-    } else if (choice < 88) {
-        log_world_sleep(&history->world, pick(history, 3000));
-    } else if (choice < 92) {
-        struct partition_facts facts = partition_facts(history->partition);
-        if (facts.high_watermark > 0) {
-            (void)read_and_compare(history, (int64_t)pick(history, (uint64_t)facts.high_watermark));
+    struct partition_options options = {
+        .topic = "t-0", .index = 0, .leader_epoch = 1, .config = log_config_default()};
+    memset(options.topic_id.bytes, 9, 16);
+    return options;
+}
+
+static void bystander_done(struct partition_append *append)
+{
+    ((struct bystander *)append->owner)->done = true;
+}
+
+static void bystander_write(struct oracle *oracle, struct bystander *bystander)
+{
+    struct partition_options options = bystander_options();
+    struct partition *partition;
+    options.fresh = true;
+    require(partition_open(&partition, oracle->world.store, &options) == STATUS_OK);
+    bystander->size =
+        log_batch_make(bystander->memory, sizeof(bystander->memory), 77, 3, 900, 5000);
+    bystander->append = (struct partition_append){.batch = bystander->memory,
+                                                  .size = bystander->size,
+                                                  .done = bystander_done,
+                                                  .owner = bystander};
+    batch_header_decode(&bystander->append.header, bystander->memory);
+    partition_append(partition, &bystander->append);
+    require(log_world_until(&oracle->world, &bystander->done, 100000));
+    require(bystander->append.status == STATUS_OK);
+    partition_close(partition, true);
+}
+
+static void bystander_check(struct oracle *oracle, const struct bystander *bystander)
+{
+    uint64_t size = 0;
+    const uint8_t *data =
+        sim_world_file(oracle->world.world, "/data/t-0-0/00000000000000000000.log", &size);
+    require(data != NULL && size == bystander->size);
+    require(memcmp(data, bystander->memory, size) == 0); /* O11 */
+}
+
+/* ---- a history ---- */
+
+static void tick(struct oracle *oracle, uint64_t count)
+{
+    while (count > 0 && log_world_tick(&oracle->world)) {
+        oracle_reader_step(oracle);
+        count -= 1;
+    }
+}
+
+/* True when the history went through an end. */
+static bool run_end(struct oracle *oracle)
+{
+    switch (pick(oracle, 5)) {
+    case 0:
+    case 1:
+        power_cut(oracle);
+        return true;
+    case 2:
+        kill_process(oracle);
+        return true;
+    case 3:
+        clean_stop(oracle);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void run_step(struct oracle *oracle)
+{
+    uint64_t choice = pick(oracle, 100);
+    if (choice < 50) {
+        oracle_send(oracle);
+    } else if (choice < 80) {
+        tick(oracle, 1 + pick(oracle, 12));
+    } else if (choice < 83) {
+        log_world_sleep(&oracle->world, pick(oracle, 15) == 0 ? 20000 : pick(oracle, 3000));
+    } else if (choice < 87) {
+        struct partition_facts facts = partition_facts(oracle->partition);
+        if (facts.high_watermark > facts.log_start_offset) {
+            uint64_t span = (uint64_t)(facts.high_watermark - facts.log_start_offset);
+            (void)oracle_read(oracle, facts.log_start_offset + (int64_t)pick(oracle, span),
+                              1 + (uint32_t)pick(oracle, 500000));
         }
-    } else if (choice < 94) {
-        look_up(history);
-    } else if (choice < 96) {
-        send_duplicate(history);
-    } else if (choice == 96 && history->ends < 8) {
-        power_cut(history);
-        history->ends += 1;
-    } else if (choice == 97 && history->ends < 8) {
-        clean_stop(history);
-        history->ends += 1;
+    } else if (choice < 89) {
+        oracle_look_up(oracle);
+    } else if (choice < 93) {
+        oracle_send_twin(oracle);
+    } else if (choice < 95) {
+        oracle_send_failed(oracle);
+    } else if (choice == 95) {
+        oracle_send_wrong(oracle);
+    } else if (choice == 96 && oracle->epoch < 20) {
+        oracle->epoch += 1;
+        partition_set_epoch(oracle->partition, oracle->epoch);
+    } else if (choice == 97) {
+        oracle_check_transactions(oracle);
+        oracle_check_epochs(oracle);
     } else if (choice == 98) {
-        check_transactions(history);
-    } else if (choice == 99 && faulty) {
-        return fault_episode(history);
+        swarm_switch(oracle, pick(oracle, 2) == 0);
     }
-    return true;
 }
 
-static void run_history(struct history *history, uint64_t seed)
+/* What changed since the last step; after an error that the log survived it is compared whole. */
+static void watch(struct oracle *oracle, enum partition_state *state, bool *failed)
 {
-    history->seed = seed;
-    random_init(&history->random, seed);
-    history->big = pick(history, 3) == 0;
+    struct partition_facts facts = partition_facts(oracle->partition);
+    if (facts.log_start_offset > oracle->low && oracle->low >= 0) {
+        note(EVENT_RETENTION);
+    }
+    oracle_check_facts(oracle);
+    if (facts.state == PARTITION_FULL && *state != PARTITION_FULL) {
+        note(EVENT_FULL);
+    }
+    *state = facts.state;
+    bool fails = false;
+    for (size_t i = 0; i < oracle->count; i++) {
+        fails = fails || oracle->entries[i]->fate == FATE_FAILED;
+    }
+    if (fails && !*failed) {
+        note(EVENT_APPEND_FAILED);
+    }
+    *failed = fails;
+}
+
+static void set_up(struct oracle *oracle)
+{
     static const enum writer_kind writers[] = {WRITER_ALIGNED, WRITER_ALIGNED, WRITER_ALIGNED,
                                                WRITER_DIRECT, WRITER_BUFFERED};
-    history->clock_ms = 1000;
-    history->config = log_config_default();
-    history->config.segment_size_max = (int64_t)(UINT64_C(65536) << pick(history, 6));
-    if (history->big) {
-        history->config.segment_size_max += 400000;
-    } else if (history->config.segment_size_max < 80000) {
-        history->config.segment_size_max = 80000;
+    oracle->big = pick(oracle, 3) == 0;
+    oracle->clock_ms = 1000;
+    oracle->epoch = 1;
+    oracle->config = log_config_default();
+    oracle->config.segment_size_max = (int64_t)(UINT64_C(65536) << pick(oracle, 6));
+    if (oracle->big) {
+        oracle->config.segment_size_max += 400000;
+    } else if (oracle->config.segment_size_max < 80000) {
+        oracle->config.segment_size_max = 80000;
     }
-    history->producers[2].transactional = history->producers[3].transactional = true;
+    if (pick(oracle, 3) == 0) {
+        oracle->config.retention_size = 1 + (int64_t)pick(oracle, 600000);
+    }
+    oracle->producers[2].transactional = oracle->producers[3].transactional = true;
     struct log_world_options options = {
-        .seed = seed,
-        .slab_size = (size_t)(2 + pick(history, 30)) * 65536,
-        .cache_size = (size_t)(64 + pick(history, 64)) * 65536,
-        .files_max = 4 + (uint32_t)pick(history, 8),
-        .disk_delay_ns_max = 1000 + pick(history, 300000),
-        .writer = writers[pick(history, ARRAY_COUNT(writers))],
+        .seed = oracle->seed,
+        .slab_size = (size_t)(2 + pick(oracle, 30)) * 65536,
+        .cache_size = (size_t)(64 + pick(oracle, 64)) * 65536,
+        .files_max = 4 + (uint32_t)pick(oracle, 8),
+        .disk_delay_ns_max = 1000 + pick(oracle, 300000),
+        .writer = writers[pick(oracle, ARRAY_COUNT(writers))],
     };
-    log_world_open(&history->world, &options);
-    open_partition(history, true);
-    bool faulty = pick(history, 4) == 0;
-    bool writable = true;
-    for (uint64_t steps = 100 + pick(history, 400); steps > 0 && writable; steps--) {
-        writable = run_step(history, faulty);
-    }
-    if (writable) {
-        power_cut(history);
-        send_one(history);
-        clean_stop(history);
-        damage(history);
-    }
-    if (history->partition != NULL) {
-        partition_close(history->partition, true);
-    }
-    log_world_close(&history->world);
-    for (size_t i = 0; i < history->count; i++) {
-        free(history->entries[i]->memory);
-        free(history->entries[i]);
-    }
+    log_world_open(&oracle->world, &options);
+    swarm_draw(oracle);
 }
 
-/* A crash drops a store with all its memory, so each seed gets a process that ends with it. */
-static bool run_seed(uint64_t seed)
+static void run_history(uint64_t seed)
 {
-    pid_t child = fork();
-    check(child >= 0);
-    if (child == 0) {
-        static struct history history;
-        run_history(&history, seed);
-        _exit(0);
+    static struct oracle history;
+    static struct bystander bystander;
+    struct oracle *oracle = &history;
+    oracle->seed = seed;
+    random_init(&oracle->random, seed);
+    set_up(oracle);
+    bystander_write(oracle, &bystander);
+    require(oracle_open(oracle, true) == STATUS_OK);
+    swarm_switch(oracle, true);
+    enum partition_state state = PARTITION_OPEN;
+    bool failed = false;
+    uint64_t ends = 8;
+    for (uint64_t steps = 100 + pick(oracle, 400); steps > 0; steps--) {
+        run_step(oracle);
+        oracle_reader_step(oracle);
+        watch(oracle, &state, &failed);
+        bool over = state == PARTITION_FAILED;
+        if (over) {
+            after_failure(oracle);
+        } else if (ends > 0 && pick(oracle, 60) == 0) {
+            over = run_end(oracle);
+            ends -= over;
+        }
+        if (over) {
+            swarm_switch(oracle, pick(oracle, 2) == 0);
+        }
     }
-    int result = 0;
-    check(waitpid(child, &result, 0) == child);
-    return WIFEXITED(result) && WEXITSTATUS(result) == 0;
+    swarm_switch(oracle, false);
+    log_world_sleep(&oracle->world, 40000); /* longer than any stall */
+    require(oracle_is_answered(oracle));    /* O12 */
+    require(partition_facts(oracle->partition).state != PARTITION_FULL);
+    if (failed && partition_facts(oracle->partition).state == PARTITION_OPEN) {
+        note(EVENT_RELOADED);
+    }
+    power_cut(oracle);
+    oracle_send(oracle);
+    clean_stop(oracle);
+    damage(oracle);
+    if (!oracle->lying) {
+        bystander_check(oracle, &bystander);
+    }
+    if (oracle->partition != NULL) {
+        close_partition(oracle, true);
+    }
+    sim_run_note_faults(&run, oracle->world.world);
+    log_world_close(&oracle->world);
+    oracle_free(oracle);
 }
 
 int main(int argc, char **argv)
 {
+    sim_run_init(&run, argv[0], run_history);
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
     if (argc == 2) {
-        static struct history history;
-        run_history(&history, first);
-        _exit(0);
+        run_history(first);
+        return 0;
     }
     uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 100;
-    uint64_t failed = 0;
-    for (uint64_t seed = first; seed < first + count; seed++) {
-        if (!run_seed(seed)) {
-            fprintf(stderr, "FAILED seed %llu; again with: %s %llu\n", (unsigned long long)seed,
-                    argv[0], (unsigned long long)seed);
-            failed += 1;
-        }
-    }
-    printf("%llu histories, %llu failed\n", (unsigned long long)count, (unsigned long long)failed);
+    uint32_t seconds = argc > 3 ? (uint32_t)strtoull(argv[3], NULL, 10) : 0;
+    uint64_t failed = sim_run_seeds(&run, first, count, seconds);
+    (void)sim_run_report(&run, event_names, EVENTS);
     return failed == 0 ? 0 : 1;
 }
