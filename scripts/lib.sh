@@ -3,8 +3,9 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 packages_build=(
-    gcc libc6-dev binutils meson ninja-build pkg-config python3
+    gcc g++ libc6-dev binutils meson ninja-build pkg-config python3
     liburing-dev libzstd-dev liblz4-dev libsnappy-dev zlib1g-dev libxxhash-dev libjansson-dev
+    libre2-dev
 )
 packages_quick=("${packages_build[@]}" libcmocka-dev kcat clang-format-14)
 packages_test=("${packages_quick[@]}" librdkafka-dev clang-14 libclang-rt-14-dev llvm-14 jq)

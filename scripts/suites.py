@@ -29,6 +29,7 @@ STOP_S = 15
 # do: the release build has to be the one that ships. Warnings are errors there alone: what GCC
 # believes about ranges changes with sanitizers and levels, and would fail code that is right.
 SANITIZED = ["--buildtype=debugoptimized", "-Doptimization=1", "-Dwerror=false"]
+CXX = {"gcc": "g++", "clang-14": "clang++-14"}
 BUILDS = {
     "release": ("build", ["--buildtype=release"], "gcc"),
     "asan": ("build-asan", SANITIZED + ["-Dcheck_slow=true", "-Db_sanitize=address,undefined"],
@@ -161,14 +162,14 @@ def build(name, seconds):
     started = time.monotonic()
     setup = ["meson", "setup", str(ROOT / folder), str(ROOT)]
     if not (ROOT / folder / "build.ninja").exists():
-        code, output = run(setup + options, seconds, CC=compiler)
+        code, output = run(setup + options, seconds, CC=compiler, CXX=CXX[compiler])
         if code != 0:
             return tail(output)
     else:
         # scripts/run configures without the test library; by now it is installed.
         known = ROOT / folder / "meson-info/intro-dependencies.json"
         if '"cmocka"' not in known.read_text():
-            run(setup + ["--reconfigure"], seconds, CC=compiler)
+            run(setup + ["--reconfigure"], seconds, CC=compiler, CXX=CXX[compiler])
     code, output = run(["ninja", "-C", folder, *ninja_targets(name)],
                        seconds - (time.monotonic() - started))
     if code is None:

@@ -45,7 +45,7 @@ CALLS_ALLOWED = ("base/", "broker/main.c", "broker/serve.c", "broker/machine.c",
                  CLI, "tests/", "benchmarks/")
 CALLS = "malloc calloc realloc free read write open fsync clock_gettime".split()
 
-SOURCE_SUFFIXES = (".c", ".h", ".py", ".sh", ".build", ".def", ".wire", ".inc")
+SOURCE_SUFFIXES = (".c", ".cc", ".h", ".py", ".sh", ".build", ".def", ".wire", ".inc")
 # Written by a program, or data in a format that is not ours to wrap.
 UNCHECKED_SUFFIXES = (".bin", ".jsonl", ".patch", ".svg", ".png")
 UNCHECKED_NAMES = ("Cargo.lock", "package-lock.json", "go.sum", "LICENSE")

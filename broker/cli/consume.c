@@ -250,7 +250,7 @@ static bool records_print(struct consumer *consumer, const struct output *output
     consumer->context = &printer;
     enum consumer_result result = count == 0 ? CONSUMER_DONE : CONSUMER_MORE;
     while (result == CONSUMER_MORE) {
-        result = consumer_step(consumer);
+        result = consumer_poll(consumer);
         if (printer.text.size > 0) {
             printer_flush(&printer);
         }

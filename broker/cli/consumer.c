@@ -258,7 +258,7 @@ static bool all_done(const struct consumer *consumer)
     return true;
 }
 
-enum consumer_result consumer_step(struct consumer *consumer)
+enum consumer_result consumer_poll(struct consumer *consumer)
 {
     struct client *client = consumer->client;
     bool retry = false;

@@ -35,4 +35,4 @@ enum consumer_result {
 };
 
 /* One round over the leaders; waits a moment where there is nothing new. */
-enum consumer_result consumer_step(struct consumer *consumer);
+enum consumer_result consumer_poll(struct consumer *consumer);
