@@ -77,6 +77,23 @@ void coordinators_partition_leaving(void *context, struct image_topic *topic, in
     }
 }
 
+void coordinators_topic_removed(void *context, struct image_topic *topic)
+{
+    struct core *core = context;
+    for (int32_t kind = 0; kind < COORDINATOR_KINDS; kind++) {
+        struct coordinator *coordinator = &core->coordinators[kind];
+        if (coordinator->machine == NULL || coordinator->machine->topic_removed == NULL) {
+            continue;
+        }
+        LIST_EACH (&coordinator->shards, node) {
+            struct shard *shard = LIST_ENTRY(node, struct shard, node);
+            if (shard->serving) {
+                coordinator->machine->topic_removed(shard, bytes_of_text(topic->name));
+            }
+        }
+    }
+}
+
 void coordinators_stop(struct core *core)
 {
     for (int32_t kind = 0; kind < COORDINATOR_KINDS; kind++) {

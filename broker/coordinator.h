@@ -62,6 +62,7 @@ enum status coordinators_open(struct core *core);
 /* What the core's manager tells: a partition was opened, is about to go. */
 void coordinators_partition_opened(void *core, struct image_topic *topic, int32_t index);
 void coordinators_partition_leaving(void *core, struct image_topic *topic, int32_t index);
+void coordinators_topic_removed(void *core, struct image_topic *topic);
 /* Answers everything parked with COORDINATOR_NOT_AVAILABLE; later calls likewise. */
 void coordinators_stop(struct core *core);
 /* Nothing of a coordinator is in flight on this core. */

@@ -136,6 +136,7 @@ enum status core_open(struct core *core, const struct core_options *options)
         .image = &core->image,
         .listener = {.partition_opened = coordinators_partition_opened,
                      .partition_leaving = coordinators_partition_leaving,
+                     .topic_removed = coordinators_topic_removed,
                      .context = core},
     };
     manager_init(&core->manager, &manager);

@@ -83,6 +83,9 @@ struct coordinator_machine {
     enum status (*replay_marker)(struct shard *shard, const struct shard_marker *marker);
     /* The log was replayed: arm timers. Calls follow. */
     void (*loaded)(struct shard *shard);
+    /* NULL: does not care. Only between loaded() and stop(); loaded() looks by itself at what was
+     * removed before. */
+    void (*topic_removed)(struct shard *shard, struct bytes topic);
     /* Answers every parked call with `status`, disarms every timer. Appends may still be in flight;
      * their done() runs later, before close. */
     void (*stop)(struct shard *shard, enum status status);

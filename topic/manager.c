@@ -149,6 +149,9 @@ static void on_topic_configured(void *context, struct image_topic *topic)
 static void on_topic_removed(void *context, struct image_topic *topic)
 {
     struct manager *manager = context;
+    if (manager->listener.topic_removed != NULL) {
+        manager->listener.topic_removed(manager->listener.context, topic);
+    }
     for (int32_t i = 0; i < topic->partition_count; i++) {
         struct partition *local = topic->partitions[i].local;
         if (local == NULL) {

@@ -23,11 +23,13 @@
 #include "topic/metadata.h"
 #include "topic/peers.h"
 
-/* Told on the owner core; both may be NULL. `leaving` comes while the partition can still be used,
+/* Told on the owner core; each may be NULL. `leaving` comes while the partition can still be used,
  * before it is removed; at the stop of the broker nothing is told. */
 struct manager_listener {
     void (*partition_opened)(void *context, struct image_topic *topic, int32_t index);
     void (*partition_leaving)(void *context, struct image_topic *topic, int32_t index);
+    /* On every core, before its partitions leave and the image forgets it. */
+    void (*topic_removed)(void *context, struct image_topic *topic);
     void *context;
 };
 

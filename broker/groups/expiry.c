@@ -32,8 +32,7 @@ struct group_removal *group_removal_make(struct group *group, int32_t room)
 
 void group_removal_add(struct group_removal *removal, struct offset_place *place)
 {
-    if (place->change_count == 0 && place->committed &&
-        removal->place_count < removal->place_room) {
+    if (place->change_count == 0 && removal->place_count < removal->place_room) {
         place->change_count++; /* O3: it stays until the tombstone is decided */
         removal->places[removal->place_count++] = place;
     }
@@ -109,6 +108,67 @@ void group_removal_start(struct group_removal *removal)
     arena_reset(&groups->scratch);
 }
 
+/* ---- a whole group ---- */
+
+struct deletion {
+    struct group *group; /* held by the removal under way */
+    void (*done)(void *owner, enum status status);
+    void *owner;
+};
+
+static void deletion_finish(struct deletion *deletion, enum status status)
+{
+    deletion->done(deletion->owner, status);
+    heap_release(deletion->group->groups->heap, deletion, sizeof(*deletion));
+}
+
+static void deletion_step(struct deletion *deletion);
+
+static void deletion_stepped(struct group_removal *removal, enum status status)
+{
+    struct deletion *deletion = removal->owner;
+    if (status != STATUS_OK || removal->whole) {
+        deletion_finish(deletion, status);
+    } else {
+        deletion_step(deletion);
+    }
+}
+
+/* What is not here any more, and what is newer than the last batch, is not looked for again. */
+static void deletion_step(struct deletion *deletion)
+{
+    struct group *group = deletion->group;
+    struct group_removal *removal = group_removal_make(group, REMOVAL_PLACES_MAX);
+    if (removal == NULL) {
+        deletion_finish(deletion, STATUS_NO_MEMORY);
+        return;
+    }
+    LIST_EACH (&group->offsets.topics, topic_node) {
+        struct offset_topic *topic = LIST_ENTRY(topic_node, struct offset_topic, node);
+        LIST_EACH (&topic->places, node) {
+            struct offset_place *place = LIST_ENTRY(node, struct offset_place, node);
+            if (place->committed) {
+                group_removal_add(removal, place);
+            }
+        }
+    }
+    removal->whole = removal->place_count < REMOVAL_PLACES_MAX;
+    removal->done = deletion_stepped;
+    removal->owner = deletion;
+    group_removal_start(removal);
+}
+
+void group_delete(struct group *group, void (*done)(void *owner, enum status status), void *owner)
+{
+    struct deletion *deletion = heap_acquire(group->groups->heap, sizeof(*deletion));
+    if (deletion == NULL) {
+        done(owner, STATUS_NO_MEMORY);
+        return;
+    }
+    *deletion = (struct deletion){.group = group, .done = done, .owner = owner};
+    deletion_step(deletion);
+}
+
 /* ---- what is over ---- */
 
 struct expiry {
@@ -180,6 +240,49 @@ static void group_expire(struct group *group)
     removal->whole = removal->place_count == group->offsets.place_count && group->classic != NULL &&
                      classic_is_idle(group->classic);
     group_removal_start(removal);
+}
+
+static bool topic_is_gone(const struct groups *groups, const struct offset_topic *topic,
+                          struct bytes removed)
+{
+    return removed.data != NULL ? bytes_equal(topic->name, removed)
+                                : image_find_name(&groups->shard->core->image, topic->name) == NULL;
+}
+
+/* As many batches as it takes: what one has taken is under way, and not taken again. */
+static void topic_forget(struct offset_topic *topic)
+{
+    int32_t batches = topic->group->offsets.place_count / REMOVAL_PLACES_MAX + 1;
+    for (int32_t i = 0; i < batches; i++) {
+        struct group_removal *removal = group_removal_make(topic->group, REMOVAL_PLACES_MAX);
+        if (removal == NULL) {
+            return;
+        }
+        LIST_EACH (&topic->places, node) {
+            struct offset_place *place = LIST_ENTRY(node, struct offset_place, node);
+            if (place->committed) {
+                group_removal_add(removal, place);
+            }
+        }
+        group_removal_start(removal);
+    }
+}
+
+void expiry_topic_removed(struct groups *groups, struct bytes name)
+{
+    struct list_node *next;
+    for (struct list_node *node = list_first(&groups->list); node != NULL; node = next) {
+        struct group *group = LIST_ENTRY(node, struct group, node);
+        next = node->next == &groups->list.head ? NULL : node->next;
+        group_hold(group);
+        LIST_EACH (&group->offsets.topics, topic_node) {
+            struct offset_topic *topic = LIST_ENTRY(topic_node, struct offset_topic, node);
+            if (topic_is_gone(groups, topic, name)) {
+                topic_forget(topic);
+            }
+        }
+        group_release(group);
+    }
 }
 
 void expiry_start(struct groups *groups)

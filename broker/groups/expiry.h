@@ -11,6 +11,10 @@
 void expiry_start(struct groups *groups);
 void expiry_fire(struct timer *timer);
 
+/* Offsets of a topic that is being removed; of all that are not there (name NULL): a broker may
+ * have died between the two. A topic of the same name that comes later begins without offsets. */
+void expiry_topic_removed(struct groups *groups, struct bytes name);
+
 /* Tombstones under way; on the heap, because nobody waits for them, or in a call. */
 struct group_removal {
     struct shard_append append;
@@ -29,3 +33,7 @@ struct group_removal *group_removal_make(struct group *group, int32_t room);
 void group_removal_add(struct group_removal *removal, struct offset_place *place);
 /* Writes the tombstones, then forgets. done() may be NULL. */
 void group_removal_start(struct group_removal *removal);
+
+/* Everything of a group that group_check_delete() lets go, batch after batch. done() may run before
+ * this returns. */
+void group_delete(struct group *group, void (*done)(void *owner, enum status status), void *owner);

@@ -78,8 +78,16 @@ void group_hold(struct group *group);
 void group_release(struct group *group);
 /* Frees it when it holds nothing any more. */
 void group_settle(struct group *group);
-/* No members of either kind. */
-bool group_is_empty(const struct group *group);
+
+/* As DescribeGroups and ListGroups show it. */
+const char *group_state_name(const struct group *group);
+const char *group_type_name(const struct group *group); /* "classic", "consumer" */
+struct bytes group_protocol_type(const struct group *group);
+/* OK, NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND. */
+enum status group_check_delete(const struct group *group);
+enum status group_check_offset_delete(const struct group *group);
+/* Whether a live member reads the topic. */
+bool group_subscribes(const struct group *group, struct bytes topic);
 
 /* ---- classic members: broker/groups/group_classic.c ---- */
 

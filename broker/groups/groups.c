@@ -85,11 +85,6 @@ void group_release(struct group *group)
     group_settle(group);
 }
 
-bool group_is_empty(const struct group *group)
-{
-    return group->classic == NULL || classic_view(group->classic).member_count == 0;
-}
-
 /* U2: a group that was written once stays until expiry has written its tombstone. */
 void group_settle(struct group *group)
 {
@@ -101,6 +96,41 @@ void group_settle(struct group *group)
         (classic_is_idle(group->classic) && classic_view(group->classic).generation == 0)) {
         group_free(group);
     }
+}
+
+/* ---- questions ---- */
+
+const char *group_state_name(const struct group *group)
+{
+    return group->classic == NULL ? classic_state_name(CLASSIC_EMPTY)
+                                  : classic_state_name(classic_view(group->classic).state);
+}
+
+const char *group_type_name(const struct group *group)
+{
+    return group_kind(group) == GROUP_CONSUMER ? "consumer" : "classic";
+}
+
+struct bytes group_protocol_type(const struct group *group)
+{
+    struct bytes type =
+        group->classic == NULL ? BYTES_NULL : classic_view(group->classic).protocol_type;
+    return type.data == NULL ? BYTES_LITERAL("") : type;
+}
+
+enum status group_check_delete(const struct group *group)
+{
+    return group->classic == NULL ? STATUS_OK : classic_check_delete(group->classic);
+}
+
+enum status group_check_offset_delete(const struct group *group)
+{
+    return group->classic == NULL ? STATUS_OK : classic_check_offset_delete(group->classic);
+}
+
+bool group_subscribes(const struct group *group, struct bytes topic)
+{
+    return group->classic != NULL && classic_subscribes(group->classic, topic);
 }
 
 /* ---- machine ---- */
@@ -310,7 +340,13 @@ static void machine_loaded(struct shard *shard)
         group_classic_arm(group);
         group_settle(group);
     }
+    expiry_topic_removed(groups, BYTES_NULL);
     expiry_start(groups);
+}
+
+static void machine_topic_removed(struct shard *shard, struct bytes topic)
+{
+    expiry_topic_removed(groups_of(shard), topic);
 }
 
 static void machine_stop(struct shard *shard, enum status status)
@@ -333,6 +369,7 @@ const struct coordinator_machine groups_machine = {
     .replay = machine_replay,
     .replay_marker = machine_replay_marker,
     .loaded = machine_loaded,
+    .topic_removed = machine_topic_removed,
     .stop = machine_stop,
     .close = machine_close,
 };
