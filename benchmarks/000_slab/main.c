@@ -372,6 +372,7 @@ static void run_group(struct bench *bench, struct cell *cells, int count, int ru
     runs = bench->options.run_count > 0 ? bench->options.run_count : runs;
     for (int run = 0; wanted && run < runs; run++) {
         for (int i = 0; i < count; i++) {
+            machine_settle(bench->options.data);
             (cells[i].single ? run_single : run_slab)(bench, &cells[i], &rows[i], &outcomes[i]);
         }
     }

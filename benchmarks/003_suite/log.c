@@ -85,6 +85,7 @@ void bench_log_open(struct bench_log *log, const struct log_place *place,
     *log = (struct bench_log){.shape = *shape, .due = {.fire = timer_nothing}};
     snprintf(log->folder, sizeof(log->folder), "%s/bench_003.%d", place->data, (int)getpid());
     check(mkdir(log->folder, 0700) == 0);
+    machine_settle(place->data);
     struct log_world_options options = {
         .data_dir = log->folder,
         .kind = RING_AUTO,

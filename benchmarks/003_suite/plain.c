@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "benchmarks/lib/machine.h"
 #include "benchmarks/lib/measure.h"
 
 #define ENTRY_SIZE 16
@@ -25,6 +26,7 @@ static int plain_file(const struct plain_log *log, const char *suffix)
 void plain_open(struct plain_log *log, const char *data)
 {
     *log = (struct plain_log){0};
+    machine_settle(data);
     snprintf(log->path, sizeof(log->path), "%s/bench_003_plain.%d", data, (int)getpid());
     pthread_mutex_init(&log->lock, NULL);
     log->file = plain_file(log, ".log");

@@ -93,3 +93,12 @@ uint64_t machine_disk_free(const char *folder)
     struct statvfs stat;
     return statvfs(folder, &stat) == 0 ? (uint64_t)stat.f_bavail * stat.f_frsize : 0;
 }
+
+void machine_settle(const char *folder)
+{
+    int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file >= 0) {
+        (void)syncfs(file);
+        close(file);
+    }
+}

@@ -19,5 +19,8 @@ void machine_read(struct machine *machine, const char *data_dir);
 int64_t machine_peak_rss_kib(void);
 void machine_reset_peak(void);
 
+/* Dirty pages of the folder's file system reach the disk: no run pays for the one before. */
+void machine_settle(const char *folder);
+
 /* Bytes free for this user in the file system of the folder. */
 uint64_t machine_disk_free(const char *folder);
