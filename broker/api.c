@@ -2,6 +2,8 @@
 #include "broker/api.h"
 
 #include "base/check.h"
+#include "wire/add_offsets_to_txn.h"
+#include "wire/add_partitions_to_txn.h"
 #include "wire/api_versions.h"
 #include "wire/create_topics.h"
 #include "wire/delete_groups.h"
@@ -9,6 +11,9 @@
 #include "wire/describe_cluster.h"
 #include "wire/describe_configs.h"
 #include "wire/describe_groups.h"
+#include "wire/describe_producers.h"
+#include "wire/describe_transactions.h"
+#include "wire/end_txn.h"
 #include "wire/fetch.h"
 #include "wire/find_coordinator.h"
 #include "wire/heartbeat.h"
@@ -17,6 +22,7 @@
 #include "wire/leave_group.h"
 #include "wire/list_groups.h"
 #include "wire/list_offsets.h"
+#include "wire/list_transactions.h"
 #include "wire/metadata.h"
 #include "wire/offset_commit.h"
 #include "wire/offset_delete.h"
@@ -24,6 +30,8 @@
 #include "wire/offset_for_leader_epoch.h"
 #include "wire/produce.h"
 #include "wire/sync_group.h"
+#include "wire/txn_offset_commit.h"
+#include "wire/write_txn_markers.h"
 
 static const struct api ROWS[] = {
 #define API(NAME, function, advertised, min, max)                                                  \

@@ -11,8 +11,8 @@
 #define SEGMENT_SIZE_MIN 1048576 /* what a topic may ask for at least */
 
 /* In the order of enum coordinator_kind. */
-static const struct coordinator_machine *const MACHINES[COORDINATOR_KINDS] = {&groups_machine,
-                                                                              NULL};
+static const struct coordinator_machine *const MACHINES[COORDINATOR_KINDS] = {
+    &groups_machine, &transactions_machine};
 static const char *const TOPICS[COORDINATOR_KINDS] = {"__consumer_offsets", "__transaction_state"};
 
 /* ---- one core's share ---- */

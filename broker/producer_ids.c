@@ -2,7 +2,6 @@
 #include "broker/producer_ids.h"
 
 #include "broker/core.h"
-#include "broker/request.h"
 #include "broker/server.h"
 
 void producer_ids_init(struct producer_ids *ids)
@@ -33,19 +32,20 @@ static void block_done(struct change *change)
         ids->next = change->producer_id_first;
         ids->until = change->producer_id_first + PRODUCER_ID_BLOCK;
     }
+    struct list ready; /* those that wait again are for the next block */
+    list_init(&ready);
+    list_splice_tail(&ready, &ids->waiters);
     struct list_node *node;
-    while ((node = list_pop_head(&ids->waiters)) != NULL) {
-        struct request *request = LIST_ENTRY(node, struct request, run_node);
-        request_wake(request, request->resume);
+    while ((node = list_pop_head(&ready)) != NULL) {
+        struct producer_ids_waiter *waiter = LIST_ENTRY(node, struct producer_ids_waiter, node);
+        waiter->ready(waiter);
     }
 }
 
-void producer_ids_wait(struct core *core, struct request *request,
-                       void (*resume)(struct request *request))
+void producer_ids_wait(struct core *core, struct producer_ids_waiter *waiter)
 {
     struct producer_ids *ids = &core->producer_ids;
-    request->resume = resume;
-    list_push_tail(&ids->waiters, &request->run_node);
+    list_push_tail(&ids->waiters, &waiter->node);
     if (ids->pending) {
         return;
     }

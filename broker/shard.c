@@ -16,7 +16,7 @@
 
 bool shard_is_busy(const struct shard *shard)
 {
-    return !list_is_empty(&shard->appends) || shard->turn_due ||
+    return !list_is_empty(&shard->appends) || shard->holds > 0 || shard->turn_due ||
            shard->read_state == SHARD_READ_UNDER_WAY;
 }
 
@@ -30,6 +30,22 @@ static void shard_wake(struct shard *shard)
         shard->turn_due = true;
         shard->turn_mail.deliver = shard_turn;
         peers_send(&shard->core->server->peers, shard->core->index, &shard->turn_mail);
+    }
+}
+
+void shard_hold(struct shard *shard)
+{
+    check_magic(shard, SHARD_MAGIC);
+    shard->holds++;
+}
+
+void shard_unhold(struct shard *shard)
+{
+    check_magic(shard, SHARD_MAGIC);
+    check(shard->holds > 0);
+    shard->holds--;
+    if (shard->holds == 0 && shard->state != SHARD_READY) {
+        shard_wake(shard);
     }
 }
 
@@ -405,7 +421,8 @@ static void shard_turn(struct mail *mail)
     struct shard *shard = CONTAINER_OF(mail, struct shard, turn_mail);
     check_magic(shard, SHARD_MAGIC);
     shard->turn_due = false;
-    if (!list_is_empty(&shard->appends) || shard->read_state == SHARD_READ_UNDER_WAY) {
+    if (!list_is_empty(&shard->appends) || shard->holds > 0 ||
+        shard->read_state == SHARD_READ_UNDER_WAY) {
         return; /* their end wakes again */
     }
     if (shard->state == SHARD_GONE) {

@@ -115,6 +115,7 @@ struct shard {
     struct partition *partition; /* NULL once it is gone */
     void *machine;               /* state of the machine; NULL while none is open */
     struct list appends;         /* in flight, barriers among them */
+    int32_t holds;               /* what else of the machine is under way */
     bool serving;                /* machine->loaded has run, machine->stop has not */
     bool reload_due;
     struct mail turn_mail; /* changes of state happen in a turn of their own, never inside a done */
@@ -161,6 +162,9 @@ struct shard_append {
 };
 
 void shard_append(struct shard *shard, struct shard_append *append);
+/* Keeps the machine open, and the shard busy, while something of it is under way on other cores. */
+void shard_hold(struct shard *shard);
+void shard_unhold(struct shard *shard);
 /* S3. machine->stop(COORDINATOR_LOAD_IN_PROGRESS) runs at once; the machine is closed, opened and
  * fed anew when nothing is in flight any more. */
 void shard_reload(struct shard *shard);

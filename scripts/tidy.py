@@ -31,7 +31,7 @@ LAYERS = ["base", "wire", "storage", "topic", "broker"]
 
 # What the layers above may see of a folder; its other headers are its own.
 DOORS = {
-    "storage": {"config.h", "files.h", "partition.h", "store.h", "verify.h"},
+    "storage": {"config.h", "files.h", "partition.h", "producers.h", "store.h", "verify.h"},
     "topic": {"config.h", "image.h", "manager.h", "metadata.h", "name.h", "peers.h", "placement.h",
               "setting.h"},
 }

@@ -254,9 +254,17 @@ static bool append_judge(struct partition *partition, struct partition_append *a
         struct producers_marker marker;
         (void)partition_decode_marker(append->batch, append->size, &marker);
         status = producers_check_marker(partition->producers, &append->header, marker);
+        if (append->once && producers_has_marker(partition->producers, &append->header)) {
+            list_remove(&append->node);
+            append_answer(partition, append, status);
+            return true;
+        }
     } else {
         struct producers_verdict verdict = producers_check(partition->producers, &append->header);
         status = verdict.status;
+        if (append->from_zero && !verdict.known && append->header.base_sequence != 0) {
+            status = STATUS_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        }
         if (status == STATUS_OK && verdict.duplicate) {
             list_remove(&append->node);
             partition->store->counters.duplicates += 1;

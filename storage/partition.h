@@ -68,6 +68,8 @@ struct partition_append {
     size_t size;
     struct batch_header header; /* as decoded by batch_validate() */
     int64_t now_ms;             /* wall clock; the timestamp where log_append_time */
+    bool from_zero; /* a producer without state begins at sequence 0 (KIP-890), not anywhere */
+    bool once;      /* a marker that may be there already: then OK, and nothing is appended */
     /* out */
     enum status status;
     int64_t base_offset;    /* -1 on error */

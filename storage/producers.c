@@ -200,6 +200,7 @@ struct producers_verdict producers_check(const struct producers *producers,
         verdict.status = producers_have_room(producers) ? STATUS_OK : STATUS_NO_MEMORY;
         return verdict;
     }
+    verdict.known = true;
     if (header->producer_epoch < producer->epoch) {
         verdict.status = STATUS_INVALID_PRODUCER_EPOCH;
         return verdict;
@@ -244,6 +245,14 @@ enum status producers_check_marker(const struct producers *producers,
         return STATUS_TRANSACTION_COORDINATOR_FENCED;
     }
     return STATUS_OK;
+}
+
+bool producers_has_marker(const struct producers *producers, const struct batch_header *header)
+{
+    check_magic(producers, PRODUCERS_MAGIC);
+    const struct producer *producer = producers_find(producers, header->producer_id);
+    return producer != NULL && producer->epoch == header->producer_epoch &&
+           producer->first_offset < 0;
 }
 
 /* ---- taking in ---- */

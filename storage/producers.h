@@ -38,6 +38,7 @@ struct producers_verdict {
     int64_t base_offset; /* of the original when duplicate */
     int64_t last_offset;
     int64_t timestamp;
+    bool known; /* there is state of the producer */
 };
 
 struct producer_view {
@@ -68,6 +69,9 @@ struct producers_marker {
 enum status producers_check_marker(const struct producers *producers,
                                    const struct batch_header *header,
                                    struct producers_marker marker);
+/* Whether the producer has this very epoch and nothing open: the marker was appended before, or
+ * there is nothing here for it to decide. */
+bool producers_has_marker(const struct producers *producers, const struct batch_header *header);
 /* Takes in an appended batch, data or control, with its offsets stamped. For a control batch the
  * caller passes the decoded marker. STATUS_NO_MEMORY when the heap refuses. */
 enum status producers_add(struct producers *producers, const struct batch_header *header,

@@ -10,6 +10,7 @@
  * has its own node and is always acknowledged, so home knows when no message of the group is under
  * way.
  */
+#include "storage/producers.h"
 #include "topic/manager.h"
 
 static struct manager *owner_of(const struct fan_group *group)
@@ -218,6 +219,11 @@ static void task_start(struct manager *manager, struct task *task)
         return;
     case TASK_EPOCH_END:
         task->epoch_end.end = partition_epoch_end(task->partition, task->epoch_end.epoch);
+        task_finished(task);
+        return;
+    case TASK_PRODUCERS:
+        task->producers.count = producers_list(partition_producers(task->partition),
+                                               task->producers.views, task->producers.room);
         task_finished(task);
         return;
     case TASK_READ:

@@ -79,7 +79,9 @@ void manager_apply_batch(struct manager *manager, struct manager_apply *apply);
 
 /* ---- tasks ---- */
 
-enum task_kind { TASK_APPEND, TASK_READ, TASK_LOOKUP, TASK_EPOCH_END };
+struct producer_view; /* storage/producers.h */
+
+enum task_kind { TASK_APPEND, TASK_READ, TASK_LOOKUP, TASK_EPOCH_END, TASK_PRODUCERS };
 
 struct task {
     enum task_kind kind;
@@ -99,6 +101,11 @@ struct task {
             int32_t epoch; /* in: asked */
             struct partition_epoch_end end;
         } epoch_end;
+        struct {
+            struct producer_view *views; /* in: room for some */
+            uint32_t room;
+            uint32_t count; /* out: how many there are, which may be more */
+        } producers;
     };
     struct partition_watch watch;
     struct partition *partition; /* the owner's own */

@@ -4,6 +4,16 @@
 #include "wire/api_versions.h"
 #include "broker/handlers/handler.h"
 
+/* Feature levels that clients look at. Version 2 of transactions is KIP-890. */
+static const struct feature {
+    const char *name;
+    int16_t min;
+    int16_t max;
+    int16_t level; /* in force */
+} FEATURES[] = {
+    {"transaction.version", 0, 2, 2},
+};
+
 static bool is_word(uint8_t c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -43,6 +53,31 @@ static void rows_fill(struct request *request, struct api_versions_response *out
     }
 }
 
+/* Below version 4 a feature whose minimum is 0 cannot be told: clients took 0 for damage. */
+static void features_fill(struct request *request, struct api_versions_response *out)
+{
+    size_t count = ARRAY_COUNT(FEATURES);
+    out->finalized_features_epoch = 0;
+    out->supported_features =
+        arena_new_array(&request->arena, struct api_versions_response_supported_feature, count);
+    out->finalized_features =
+        arena_new_array(&request->arena, struct api_versions_response_finalized_feature, count);
+    if (out->supported_features == NULL || out->finalized_features == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct feature *feature = &FEATURES[i];
+        if (feature->min > 0 || request->version >= 4) {
+            out->supported_features[out->supported_features_count++] =
+                (struct api_versions_response_supported_feature){bytes_of_text(feature->name),
+                                                                 feature->min, feature->max};
+        }
+        out->finalized_features[out->finalized_features_count++] =
+            (struct api_versions_response_finalized_feature){bytes_of_text(feature->name),
+                                                             feature->level, feature->level};
+    }
+}
+
 void handle_api_versions(struct request *request)
 {
     struct api_versions_response out;
@@ -64,7 +99,7 @@ void handle_api_versions(struct request *request)
                                           software_is_named(in.client_software_version));
     if (named) {
         rows_fill(request, &out, true);
-        out.finalized_features_epoch = 0;
+        features_fill(request, &out);
     } else {
         out.error_code = status_code(STATUS_INVALID_REQUEST);
     }

@@ -6,6 +6,10 @@
  * the others are appended. The batch stays where it was received; the owner copies it once into its
  * slab. acks=1 and acks=all are answered by the same event, the durable high watermark.
  *
+ * Transactional batches ask the coordinator first, all of a request at once: up to version 11
+ * whether the partitions are in the transaction, from 12 on to add them (KIP-890). It holds markers
+ * back until the appends are done (X2 of broker/transactions/transactions.h).
+ *
  * An answer that is not there after the request's timeout is REQUEST_TIMED_OUT for all of it: what
  * other cores hold is not looked at before it comes home. The batches are appended nevertheless,
  * as in Kafka, and the request lives on until they are.
@@ -13,15 +17,33 @@
 #include "wire/produce.h"
 #include "broker/handlers/handler.h"
 #include "broker/recompress.h"
+#include "broker/transactions/transactions.h"
 #include "topic/name.h"
 
 /* What one batch may unpack to. Clients fill batches to at most 1 MiB before they pack them, so 100
  * times max.message.bytes' default is far from honest use and near enough to stop a bomb. */
 #define UNPACKED_SIZE_MAX (100 * MIB)
 
+#define VERSION_ABORTABLE 11 /* first that knows TRANSACTION_ABORTABLE */
+#define VERSION_ADDS 12      /* first that adds partitions to its transaction */
+
 struct produce_item {
     struct task task;
     struct produce_response_partition *out;
+    struct transaction_spot *spot; /* NULL: not transactional */
+    struct uuid topic_id;
+    enum status status; /* why it was not sent */
+};
+
+/* The transaction of a request; all zeros when there is none. */
+struct produce_transaction {
+    struct coordinator_fan fan;
+    struct transaction_call call;
+    struct coordinator_fan release_fan;
+    struct transaction_release release;
+    bool asking;    /* the coordinator has not answered yet */
+    bool late;      /* the timeout passed meanwhile */
+    bool releasing; /* the coordinator is being told that the appends are done */
 };
 
 struct produce_state {
@@ -30,10 +52,11 @@ struct produce_state {
     struct fan fan;
     struct produce_item *items;
     int32_t item_count;
+    struct produce_transaction transaction;
     struct timer timer;
     bool returned;  /* no core holds anything of the fan any more */
     bool timed_out; /* answered, or about to be, without it */
-    bool sent;      /* the late answer is out: only the fan is waited for */
+    bool sent;      /* the answer is out: only what is under way is waited for */
     bool failed;    /* any partition: closes an acks=0 connection, as Kafka does */
 };
 
@@ -110,10 +133,6 @@ static enum status batch_prepare(struct request *request, const struct image_top
     if (status != STATUS_OK) {
         return status;
     }
-    if ((append->header.attributes & BATCH_TRANSACTIONAL) != 0) {
-        fault->message = "no transaction is open for this partition";
-        return STATUS_INVALID_TXN_STATE;
-    }
     enum codec codec = append->header.attributes & BATCH_CODEC_MASK;
     if (recompress_wanted(config, codec)) {
         status = recompress(core->pages, &request->arena, scratch, config, batch);
@@ -137,6 +156,51 @@ static bool topic_is_closed(const struct request *request, const struct image_to
 {
     return topic_name_is_internal(bytes_of_text(topic->name)) &&
            !bytes_equal(request->client_id, BYTES_LITERAL("__admin_client"));
+}
+
+/* The name outlives the topic: the coordinator may read it on another core. */
+static struct bytes topic_name_copy(struct request *request, const struct image_topic *topic)
+{
+    size_t size = strlen(topic->name);
+    uint8_t *copy = arena_acquire_bytes(&request->arena, size);
+    if (copy == NULL) {
+        return BYTES_NULL;
+    }
+    memcpy(copy, topic->name, size);
+    return bytes_of(copy, size);
+}
+
+/* A transactional batch waits for the coordinator's word. One request speaks of one producer. */
+static enum status item_hold(struct request *request, struct produce_state *state,
+                             const struct image_topic *topic, struct produce_item *item,
+                             const char **message)
+{
+    struct transaction_call *call = &state->transaction.call;
+    const struct batch_header *header = &item->task.append.header;
+    if (state->in.transactional_id.size == 0) {
+        *message = "a transactional batch needs a transactional id";
+        return STATUS_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    }
+    if (call->spot_count == 0) {
+        call->event.producer_id = header->producer_id;
+        call->event.epoch = header->producer_epoch;
+    } else if (call->event.producer_id != header->producer_id ||
+               call->event.epoch != header->producer_epoch) {
+        *message = "the batches of one request are of several producers";
+        return STATUS_INVALID_PRODUCER_ID_MAPPING;
+    }
+    item->spot = &call->spots[call->spot_count];
+    *item->spot = (struct transaction_spot){
+        .topic = topic_name_copy(request, topic),
+        .index = item->task.index,
+    };
+    if (item->spot->topic.data == NULL) {
+        return STATUS_KAFKA_STORAGE_ERROR; /* the arena: the answer will fail, too */
+    }
+    item->topic_id = topic->id;
+    item->task.append.from_zero = request->version >= VERSION_ADDS;
+    call->spot_count++;
+    return STATUS_OK;
 }
 
 static void partition_take(struct request *request, struct produce_state *state,
@@ -165,7 +229,10 @@ static void partition_take(struct request *request, struct produce_state *state,
     if (status == STATUS_OK) {
         status = batch_prepare(request, topic, &batch, &item->task.append, &fault);
     }
-    if (status == STATUS_OK) {
+    bool held = (item->task.append.header.attributes & BATCH_TRANSACTIONAL) != 0;
+    if (status == STATUS_OK && held) {
+        status = item_hold(request, state, topic, item, &fault.message);
+    } else if (status == STATUS_OK) {
         status = fan_add(&state->fan, &item->task, topic);
     }
     if (status != STATUS_OK) {
@@ -193,16 +260,14 @@ static void topic_take(struct request *request, struct produce_state *state,
     for (int32_t i = 0; i < in->partition_data_count; i++) {
         struct produce_response_partition *partition = &out->partition_responses[i];
         produce_response_partition_init(partition);
-        if (topic != NULL && state->in.transactional_id.data == NULL && state->in.acks >= -1 &&
-            state->in.acks <= 1) {
+        if (topic != NULL && state->in.acks >= -1 && state->in.acks <= 1) {
             partition_take(request, state, topic, &in->partition_data[i], partition);
             continue;
         }
         partition->index = in->partition_data[i].index;
         enum status status = state->in.acks < -1 || state->in.acks > 1
                                  ? STATUS_INVALID_REQUIRED_ACKS
-                             : topic == NULL ? handler_unknown(by_id)
-                                             : STATUS_INVALID_TXN_STATE;
+                                 : handler_unknown(by_id);
         partition_fail(state, partition, status, NULL);
     }
 }
@@ -214,8 +279,9 @@ static void produce_answer(struct request *request)
     for (int32_t i = 0; i < state->item_count; i++) {
         struct produce_item *item = &state->items[i];
         const struct partition_append *append = &item->task.append;
-        if (item->task.status != STATUS_OK) {
-            partition_fail(state, item->out, item->task.status, NULL);
+        enum status status = item->status != STATUS_OK ? item->status : item->task.status;
+        if (status != STATUS_OK) {
+            partition_fail(state, item->out, status, NULL);
             continue;
         }
         item->out->base_offset = append->base_offset;
@@ -233,14 +299,12 @@ static void produce_answer(struct request *request)
     request_finish(request);
 }
 
-static void produce_done(struct fan *fan)
+/* ---- the end: answered, sent, and nothing under way ---- */
+
+static void produce_settle(struct produce_state *state)
 {
-    struct produce_state *state = CONTAINER_OF(fan, struct produce_state, fan);
-    state->returned = true;
-    if (!state->timed_out) {
-        request_wake(fan->owner, produce_answer);
-    } else if (state->sent) {
-        request_released(fan->owner);
+    if (state->sent && state->returned && !state->transaction.releasing) {
+        request_released(state->fan.owner);
     }
 }
 
@@ -248,8 +312,47 @@ static void produce_release(struct request *request)
 {
     struct produce_state *state = request->handler_state;
     state->sent = true;
-    if (state->returned) {
-        request_released(request);
+    produce_settle(state);
+}
+
+static void coordinator_told(struct coordinator_fan *fan)
+{
+    struct produce_state *state = fan->owner;
+    state->transaction.releasing = false;
+    produce_settle(state);
+}
+
+static void coordinator_heard(struct coordinator_fan *fan)
+{
+    coordinator_fan_release(fan, coordinator_told);
+}
+
+/* X2: markers may go out now. */
+static void coordinator_tell(struct produce_state *state)
+{
+    struct produce_transaction *transaction = &state->transaction;
+    transaction->releasing = true;
+    transaction->release.id = transaction->call.id;
+    transaction->release.serial = transaction->call.serial;
+    coordinator_fan_init(&transaction->release_fan, transaction->fan.home);
+    transaction->release_fan.owner = state;
+    transaction_release_add(&transaction->release_fan, &transaction->release);
+    coordinator_fan_send(&transaction->release_fan, coordinator_heard);
+}
+
+static void produce_done(struct fan *fan)
+{
+    struct produce_state *state = CONTAINER_OF(fan, struct produce_state, fan);
+    struct request *request = fan->owner;
+    bool admitted = state->transaction.call.serial != 0;
+    state->returned = true;
+    if (!state->timed_out) {
+        request_wake(request, produce_answer);
+    }
+    if (admitted) {
+        coordinator_tell(state); /* the last look at the state, unless it waits to be sent */
+    } else {
+        produce_settle(state);
     }
 }
 
@@ -267,7 +370,9 @@ static void produce_answer_late(struct request *request)
 static void produce_timeout(struct timer *timer)
 {
     struct produce_state *state = CONTAINER_OF(timer, struct produce_state, timer);
-    if (!state->returned) {
+    if (state->transaction.asking) {
+        state->transaction.late = true;
+    } else if (!state->returned) {
         state->timed_out = true;
         request_wake(state->fan.owner, produce_answer_late);
     }
@@ -283,6 +388,81 @@ static void produce_arm_timeout(struct request *request, struct produce_state *s
     state->timer.fire = produce_timeout;
     timer_arm(&request->core->timers, &state->timer,
               ring_now_ns(request->core->ring) + timeout_ms * 1000000);
+}
+
+/* ---- the coordinator's word ---- */
+
+/* What a producer of this version is told; it cannot tell these errors apart, but retries or aborts
+ * as they ask. */
+static enum status transaction_status(const struct request *request, enum status status)
+{
+    switch (status) {
+    case STATUS_PRODUCER_FENCED:
+        return STATUS_INVALID_PRODUCER_EPOCH;
+    case STATUS_TRANSACTION_ABORTABLE:
+        return request->version >= VERSION_ABORTABLE ? status : STATUS_INVALID_TXN_STATE;
+    case STATUS_CONCURRENT_TRANSACTIONS:
+        return request->version >= VERSION_ADDS ? status : STATUS_NOT_ENOUGH_REPLICAS;
+    case STATUS_COORDINATOR_LOAD_IN_PROGRESS:
+    case STATUS_COORDINATOR_NOT_AVAILABLE:
+    case STATUS_NOT_COORDINATOR:
+        return STATUS_NOT_ENOUGH_REPLICAS; /* retried without asking for metadata */
+    default:
+        return status;
+    }
+}
+
+static void produce_admitted(struct request *request)
+{
+    struct produce_state *state = request->handler_state;
+    struct produce_transaction *transaction = &state->transaction;
+    enum status status = transaction_status(request, transaction->call.call.status);
+    transaction->asking = false;
+    for (int32_t i = 0; i < state->item_count; i++) {
+        struct produce_item *item = &state->items[i];
+        if (item->spot == NULL) {
+            continue;
+        }
+        item->status =
+            status != STATUS_OK ? status : transaction_status(request, item->spot->status);
+        if (item->status == STATUS_OK) {
+            item->status = fan_add(&state->fan, &item->task,
+                                   image_find_id(&request->core->image, &item->topic_id));
+        }
+    }
+    request->release = produce_release;
+    fan_send(&state->fan, produce_done);
+    if (transaction->late && !state->returned) {
+        state->timed_out = true;
+        produce_answer_late(request);
+    }
+}
+
+static void coordinator_answered(struct coordinator_fan *fan)
+{
+    struct produce_state *state = fan->owner;
+    request_wake(state->fan.owner, produce_admitted);
+}
+
+static void coordinator_done(struct coordinator_fan *fan)
+{
+    coordinator_fan_release(fan, coordinator_answered);
+}
+
+static void produce_ask(struct request *request, struct produce_state *state)
+{
+    struct produce_transaction *transaction = &state->transaction;
+    struct transaction_call *call = &transaction->call;
+    bool adds = request->version >= VERSION_ADDS;
+    call->id = state->in.transactional_id;
+    call->event.kind = adds ? TRANSACTION_ADD : TRANSACTION_VERIFY;
+    call->event.version = TRANSACTION_VERSION_BUMPS;
+    call->admit = true;
+    transaction->asking = true;
+    coordinator_fan_init(&transaction->fan, request->core);
+    transaction->fan.owner = state;
+    transaction_call_add(&transaction->fan, call);
+    coordinator_fan_send(&transaction->fan, coordinator_done);
 }
 
 static int32_t partitions_count(const struct produce_request *in)
@@ -308,7 +488,11 @@ void handle_produce(struct request *request)
     state->out.responses =
         arena_new_array(&request->arena, struct produce_response_topic, (size_t)topic_count);
     state->items = arena_new_array(&request->arena, struct produce_item, (size_t)item_count + 1);
-    if (state->out.responses == NULL || state->items == NULL) {
+    if (state->in.transactional_id.size > 0) {
+        state->transaction.call.spots =
+            arena_new_array(&request->arena, struct transaction_spot, (size_t)item_count);
+    }
+    if (state->out.responses == NULL || state->items == NULL || request->arena.failed) {
         request_refuse(request, "request memory is spent");
         return;
     }
@@ -318,5 +502,9 @@ void handle_produce(struct request *request)
         topic_take(request, state, &state->in.topic_data[i], &state->out.responses[i]);
     }
     produce_arm_timeout(request, state);
-    fan_send(&state->fan, produce_done);
+    if (state->transaction.call.spot_count > 0) {
+        produce_ask(request, state);
+    } else {
+        fan_send(&state->fan, produce_done);
+    }
 }
