@@ -2,43 +2,10 @@
 #include "storage/merge.h"
 
 #include "base/check.h"
+#include "storage/key_order.h"
 
 /* Node i has the children 2i and 2i+1; from `count` on these are the runs, in order. Node 0 is
  * not used, so the array has one node a run. */
-
-/* Zeros behind a short key: "a" and "a\0" tie here and differ when compared whole. */
-static uint64_t prefix_of(struct bytes key)
-{
-    if (key.size >= 8) {
-        return get_be64(key.data);
-    }
-    uint64_t prefix = 0;
-    for (size_t i = 0; i < key.size; i++) {
-        prefix |= (uint64_t)key.data[i] << (56 - 8 * i);
-    }
-    return prefix;
-}
-
-/* Both keys begin with the same 8 bytes (or end within them). In words: most keys are short, and a
- * call of memcmp costs more than comparing them. */
-static int compare_behind_prefix(struct bytes a, struct bytes b)
-{
-    size_t size = a.size < b.size ? a.size : b.size;
-    size_t at = 8;
-    for (; at + 8 <= size; at += 8) {
-        uint64_t left = get_be64(a.data + at);
-        uint64_t right = get_be64(b.data + at);
-        if (left != right) {
-            return left < right ? -1 : 1;
-        }
-    }
-    for (; at < size; at++) {
-        if (a.data[at] != b.data[at]) {
-            return a.data[at] < b.data[at] ? -1 : 1;
-        }
-    }
-    return (a.size > b.size) - (a.size < b.size);
-}
 
 static void node_decide(struct merge_node *node, struct merge_run *a, struct merge_run *b)
 {
@@ -51,7 +18,7 @@ static void node_decide(struct merge_node *node, struct merge_run *a, struct mer
         node->winner = a->prefix < b->prefix ? a : b;
         return;
     }
-    int order = compare_behind_prefix(a->key, b->key);
+    int order = key_compare_from(a->key, b->key, 8);
     if (order == 0) {
         node->tie = true;
         order = a->offset == b->offset ? (a->index < b->index ? -1 : 1)
@@ -89,7 +56,7 @@ static enum status run_step(struct merge_run *run, bool first)
     if (status != STATUS_OK) {
         return status;
     }
-    run->prefix = prefix_of(run->key);
+    run->prefix = key_head(run->key, 0);
     return !first && run->prefix < before ? STATUS_MALFORMED : STATUS_OK; /* M1 */
 }
 

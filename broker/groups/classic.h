@@ -221,6 +221,8 @@ enum status classic_value(const struct classic *group, struct arena *arena,
  */
 enum status classic_load(struct classic *group, const struct group_metadata_value *value,
                          int64_t now_ms);
+/* All waiting starts anew at now_ms: the log has been read, and only now members can be heard. */
+void classic_resume(struct classic *group, int64_t now_ms);
 
 /* ---- views; slices live until the next step ---- */
 

@@ -154,3 +154,18 @@ enum status classic_load(struct classic *group, const struct group_metadata_valu
     check_slow(classic_verify(group));
     return status;
 }
+
+void classic_resume(struct classic *group, int64_t now_ms)
+{
+    check_magic(group, CLASSIC_MAGIC);
+    group->now_ms = now_ms;
+    LIST_EACH (&group->members, node) {
+        struct classic_member *member = LIST_ENTRY(node, struct classic_member, place);
+        check(member->join == NULL && member->sync == NULL);
+        classic_arm_session(group, member, member->session_ms);
+    }
+    if (group->state == CLASSIC_PREPARING_REBALANCE) {
+        classic_arm_phase(group, classic_rebalance_ms(group));
+    }
+    check_slow(classic_verify(group));
+}

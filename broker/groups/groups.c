@@ -337,6 +337,9 @@ static void machine_loaded(struct shard *shard)
     groups->serving = true;
     LIST_EACH (&groups->list, node) {
         struct group *group = LIST_ENTRY(node, struct group, node);
+        if (group->classic != NULL) {
+            classic_resume(group->classic, (int64_t)(ring_now_ns(shard->core->ring) / 1000000));
+        }
         group_classic_arm(group);
         group_settle(group);
     }

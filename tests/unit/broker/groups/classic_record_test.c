@@ -164,6 +164,26 @@ static void a_group_that_grew_too_large_rebalances(void **state)
     scene_close(&scene);
 }
 
+static void reading_a_long_log_costs_nobody_its_session(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct client a;
+    struct client b;
+    group_open(&scene, &a, &b);
+    assert_int_equal(scene_load(&scene, scene.group, NULL), STATUS_OK);
+    scene.now_ms += 10 * SESSION_MS;
+    classic_resume(scene.group, scene.now_ms);
+    assert_int_equal(classic_deadline_ms(scene.group), scene.now_ms + SESSION_MS);
+    scene.config.member_count_max = 1;
+    assert_int_equal(scene_load(&scene, scene.group, NULL), STATUS_OK);
+    scene.now_ms += 10 * SESSION_MS;
+    classic_resume(scene.group, scene.now_ms);
+    scene_wait(&scene, SESSION_MS - 1);
+    assert_int_equal(client_heartbeat(&scene, &a), STATUS_REBALANCE_IN_PROGRESS);
+    scene_close(&scene);
+}
+
 /* ---- commits ---- */
 
 static void commits_without_a_generation_need_an_empty_group(void **state)
@@ -287,6 +307,7 @@ int main(void)
         cmocka_unit_test(what_is_written_is_read_back),
         cmocka_unit_test(odd_records_are_read_or_refused),
         cmocka_unit_test(a_group_that_grew_too_large_rebalances),
+        cmocka_unit_test(reading_a_long_log_costs_nobody_its_session),
         cmocka_unit_test(commits_without_a_generation_need_an_empty_group),
         cmocka_unit_test(commits_of_members_are_judged),
         cmocka_unit_test(live_groups_keep_what_they_subscribe_to),

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writers, readers, scans and snapshots at once. The thread sanitizer runs it too.
+ *
+ * The cut is proved by tickets. Each put carries a ticket from one counter, and a floor: all
+ * tickets below it belong to puts that had returned before this one was called. A snapshot that
+ * holds a put must hold everything below its floor (T2); and what no snapshot holds must still be
+ * in the table.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/heap.h"
+#include "storage/memtable.h"
+#include "tests/lib/test.h"
+
+#define WRITERS 4
+#define PUTS 20000 /* of each writer */
+#define SNAPSHOTS 40
+#define TICKETS (WRITERS * PUTS)
+
+struct world {
+    struct heap heap;
+    struct memtable *memtable;
+    _Atomic uint64_t tickets;
+    /* A ticket that this writer's put is not below; UINT64_MAX: it has none in hand. */
+    _Atomic uint64_t pending[WRITERS];
+    _Atomic uint32_t running;
+    _Atomic uint64_t scanned;
+    uint8_t seen[TICKETS]; /* times a ticket was flushed */
+};
+
+struct writer {
+    struct world *world;
+    uint32_t index;
+    pthread_t thread;
+};
+
+static size_t ticket_key(uint64_t ticket, char key[24])
+{
+    return (size_t)snprintf(key, 24, "ticket-%010llu", (unsigned long long)ticket);
+}
+
+static void *writer_run(void *argument)
+{
+    struct writer *writer = argument;
+    struct world *world = writer->world;
+    for (uint32_t i = 0; i < PUTS; i++) {
+        atomic_store(&world->pending[writer->index], atomic_load(&world->tickets));
+        uint64_t ticket = atomic_fetch_add(&world->tickets, 1);
+        uint64_t floor = ticket;
+        for (uint32_t other = 0; other < WRITERS; other++) {
+            uint64_t pending = atomic_load(&world->pending[other]);
+            floor = pending < floor ? pending : floor;
+        }
+        char key[24];
+        struct key_item item = {bytes_of(key, ticket_key(ticket, key)),
+                                {.offset = (int64_t)ticket, .timestamp = (int64_t)floor}};
+        uint32_t taken;
+        check(memtable_put(world->memtable, &item, 1, &taken) == STATUS_OK);
+        atomic_store(&world->pending[writer->index], UINT64_MAX);
+        struct key_entry entry;
+        if (memtable_get(world->memtable, item.key, &entry)) {
+            check(entry.offset == (int64_t)ticket);
+        }
+        while (writer->index == 0 && i == PUTS / 2 && atomic_load(&world->scanned) == 0) {
+            sched_yield(); /* so that scans and puts do meet */
+        }
+    }
+    atomic_fetch_sub(&world->running, 1);
+    return NULL;
+}
+
+static void *scanner_run(void *argument)
+{
+    struct world *world = argument;
+    while (atomic_load(&world->running) > 0) {
+        struct memtable_scan *scan =
+            memtable_scan_open(world->memtable, &(struct memtable_scan_options){0});
+        struct key_item item;
+        char last[24];
+        size_t last_size = 0;
+        while (memtable_scan_next(scan, &item)) {
+            check(last_size == 0 || bytes_compare(bytes_of(last, last_size), item.key) < 0);
+            char key[24];
+            check(
+                bytes_equal(item.key, bytes_of(key, ticket_key((uint64_t)item.entry.offset, key))));
+            memcpy(last, item.key.data, item.key.size);
+            last_size = item.key.size;
+            atomic_fetch_add_explicit(&world->scanned, 1, memory_order_relaxed);
+        }
+        memtable_scan_close(scan);
+    }
+    return NULL;
+}
+
+struct ticket_sink {
+    struct key_sink sink;
+    struct world *world;
+    int64_t floor; /* largest of the snapshot */
+};
+
+static enum status ticket_take(struct key_sink *sink, const struct key_item *items, uint32_t count)
+{
+    struct ticket_sink *to = CONTAINER_OF(sink, struct ticket_sink, sink);
+    for (uint32_t i = 0; i < count; i++) {
+        to->world->seen[items[i].entry.offset] += 1;
+        to->floor = items[i].entry.timestamp > to->floor ? items[i].entry.timestamp : to->floor;
+    }
+    return STATUS_OK;
+}
+
+static void flush_snapshot(struct world *world)
+{
+    while (memtable_snapshot(world->memtable) != STATUS_OK) {
+        sched_yield();
+    }
+    struct ticket_sink sink = {.sink = {.take = ticket_take}, .world = world};
+    assert_int_equal(memtable_flush(world->memtable, &sink.sink, UINT64_MAX), STATUS_OK);
+    for (int64_t i = 0; i < sink.floor; i++) {
+        assert_int_equal(world->seen[i], 1);
+    }
+    while (memtable_release(world->memtable) != STATUS_OK) {
+        sched_yield();
+    }
+}
+
+static void run(enum memtable_locks locks, uint32_t shard_count)
+{
+    struct world *world = calloc(1, sizeof(*world));
+    heap_init(&world->heap, UINT64_C(1) << 30);
+    world->memtable = memtable_open(&(struct memtable_options){.heap = &world->heap,
+                                                               .shard_count = shard_count,
+                                                               .locks = locks,
+                                                               .size_max = UINT64_C(1) << 28,
+                                                               .bloom_rate = 0.01,
+                                                               .bloom_count = TICKETS});
+    assert_non_null(world->memtable);
+    struct writer writers[WRITERS];
+    pthread_t scanner;
+    world->running = WRITERS;
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        atomic_store(&world->pending[i], UINT64_MAX);
+    }
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        writers[i] = (struct writer){.world = world, .index = i};
+        assert_int_equal(pthread_create(&writers[i].thread, NULL, writer_run, &writers[i]), 0);
+    }
+    assert_int_equal(pthread_create(&scanner, NULL, scanner_run, world), 0);
+    for (uint64_t i = 1; i <= SNAPSHOTS; i++) {
+        while (atomic_load(&world->tickets) < i * TICKETS / (SNAPSHOTS + 1)) {
+            sched_yield();
+        }
+        flush_snapshot(world);
+    }
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        pthread_join(writers[i].thread, NULL);
+    }
+    pthread_join(scanner, NULL);
+    flush_snapshot(world);
+    for (uint64_t i = 0; i < TICKETS; i++) {
+        assert_int_equal(world->seen[i], 1);
+    }
+    assert_int_equal(memtable_counters(world->memtable).count, 0);
+    assert_int_equal(memtable_counters(world->memtable).write_ops, TICKETS);
+    memtable_close(world->memtable);
+    heap_deinit(&world->heap);
+    free(world);
+}
+
+static void every_snapshot_is_one_cut_with_a_lock_for_each_shard(void **state)
+{
+    (void)state;
+    run(MEMTABLE_LOCKS_SHARDS, 32);
+    run(MEMTABLE_LOCKS_SHARDS, 5);
+}
+
+static void every_snapshot_is_one_cut_with_one_lock(void **state)
+{
+    (void)state;
+    run(MEMTABLE_LOCKS_ONE, 32);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_snapshot_is_one_cut_with_a_lock_for_each_shard),
+        cmocka_unit_test(every_snapshot_is_one_cut_with_one_lock),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
