@@ -57,6 +57,7 @@ struct scene {
     struct random random;
     struct pages *pages;
     int64_t now_ms;
+    bool large;               /* too many members to look at each of them after each step */
     uint64_t write_id;        /* of the last step; 0 none */
     uint8_t value[VALUE_MAX]; /* what the last write wrote */
     size_t value_size;
@@ -147,7 +148,7 @@ static inline void scene_step(struct scene *scene, struct classic_event event)
     event.now_ms = scene->now_ms;
     event.wall_ms = WALL_MS + scene->now_ms;
     classic_step(scene->group, &event, &scene->output);
-    assert_true(classic_verify(scene->group));
+    assert_true(scene->large || classic_verify(scene->group));
     for (struct list_node *node; (node = list_pop_head(&scene->output.joins)) != NULL;) {
         scene_take_join(scene, LIST_ENTRY(node, struct classic_join, node));
     }
@@ -155,7 +156,7 @@ static inline void scene_step(struct scene *scene, struct classic_event event)
         scene_take_sync(LIST_ENTRY(node, struct classic_sync, node));
     }
     scene->write_id = scene->output.write ? scene->output.write_id : 0;
-    if (scene->output.write) {
+    if (scene->output.write && !scene->large) {
         scene_take_value(scene);
     }
     text_of(scene->reason, bytes_of_text(scene->output.reason == NULL ? "" : scene->output.reason));

@@ -2,6 +2,12 @@
 /* Classic groups: how members come in, agree, and are told. */
 #include "tests/unit/broker/groups/classic_case.h"
 
+#ifdef WEIR_CHECK_SLOW /* each step looks at every member by itself */
+#define MEMBERS_MANY 300
+#else
+#define MEMBERS_MANY 10000
+#endif
+
 /* ---- coming in ---- */
 
 static void a_first_join_is_sent_back_for_its_id(void **state)
@@ -569,6 +575,41 @@ static void without_memory_a_group_stays_as_it_was(void **state)
     scene_close(&scene);
 }
 
+/* Steps cost what they touch: quadratic ones would make this take minutes. */
+static void many_members_meet(void **state)
+{
+    (void)state;
+    struct scene scene;
+    const int count = MEMBERS_MANY;
+    scene_open(&scene);
+    scene.large = true;
+    struct client *clients = calloc((size_t)count, sizeof(*clients));
+    struct sync_group_request_assignment *assignments = calloc((size_t)count, sizeof(*assignments));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < count; i++) {
+            if (round == 0) {
+                client_init(&clients[i], "c");
+            }
+            client_enter(&scene, &clients[i]);
+        }
+        scene_wait(&scene, round == 0 ? 2 * DELAY_MS : 0);
+        assert_int_equal(scene_state(&scene), CLASSIC_COMPLETING_REBALANCE);
+        for (int i = count - 1; i >= 0; i--) {
+            assert_int_equal(clients[i].joined, STATUS_OK);
+            assignments[i].member_id = bytes_of_text(clients[i].id);
+            assignments[i].assignment = bytes_of_text(clients[i].id);
+            client_sync_with(&scene, &clients[i], assignments, i == 0 ? count : 0);
+        }
+        scene_persisted(&scene, scene.write_id);
+        for (int i = 0; i < count; i++) {
+            assert_string_equal(clients[i].assignment, clients[i].id);
+        }
+    }
+    scene_close(&scene);
+    free(assignments);
+    free(clients);
+}
+
 static void names_listed_twice_count_once(void **state)
 {
     (void)state;
@@ -635,6 +676,7 @@ int main(void)
         cmocka_unit_test(an_empty_group_may_change_its_kind),
         cmocka_unit_test(a_full_group_takes_nobody),
         cmocka_unit_test(without_memory_a_group_stays_as_it_was),
+        cmocka_unit_test(many_members_meet),
         cmocka_unit_test(names_listed_twice_count_once),
         cmocka_unit_test(it_can_be_told_to_rebalance),
     };
