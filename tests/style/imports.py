@@ -23,8 +23,8 @@ FORBIDDEN = re.compile(
     r"socket|send|recv|sendmsg|recvmsg|epoll_\w+|io_uring_\w+|pthread_\w+)")
 
 # (object, symbol) -> why it is right.
-# The index's lock policies one and per-shard (seed 004) are there to be measured against none, which
-# is what a core uses on its own; the locks lie in the index, so no door of base/ would hide them.
+# The lock policies one and per-shard (seed 004) are there to be measured against none, which
+# is what a core uses on its own. The locks lie in the index: no door of base/ would hide them.
 EXCEPTIONS = {(owner, f"pthread_mutex_{verb}") for owner in ("memtable.c.o", "supply.c.o")
               for verb in ("init", "destroy", "lock", "trylock", "unlock")}
 
