@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 #include "storage/slab.h"
 #include "storage/tend.h"
 
@@ -91,7 +92,7 @@ static bool commit_pass(struct partition *partition, const struct partition_appe
     check(index >= 0);
     struct segment *segment = partition->segments[index];
     int64_t end = segment->visible + (int64_t)append->size;
-    if (end > segment->durable) {
+    if (end > segment->durable && !PLANTED(EARLY_HIGH_WATERMARK)) {
         return false;
     }
     segment->hint_offset = append->base_offset;
@@ -197,7 +198,7 @@ static void commit_end(struct write *write, int64_t result)
     struct partition *partition = write->partition;
     struct store *store = partition->store;
     struct segment *segment = write->segment;
-    if (result < 0 || partition->broken) {
+    if ((result < 0 && !PLANTED(WRITE_ERROR_IGNORED)) || partition->broken) {
         write_give_back(write);
         if (!partition->broken) {
             partition_break(partition, result, "log write failed");
@@ -237,7 +238,7 @@ static void write_submit(struct write *write, int32_t descriptor)
 {
     struct store *store = write->partition->store;
     write->op = (struct op){.kind = OP_WRITE,
-                            .flags = OP_DSYNC,
+                            .flags = PLANTED(WRITE_NOT_DURABLE) ? 0 : OP_DSYNC,
                             .file = descriptor,
                             .vector = write->vector,
                             .vector_count = write->vector_count,
@@ -262,7 +263,7 @@ static void write_file_ready(struct file_user *user, int32_t result)
 static void commit_start(struct write *write)
 {
     struct partition *partition = write->partition;
-    check(partition->write == NULL); /* S1 */
+    check(partition->write == NULL || PLANTED(OVERLAPPING_WRITES)); /* S1 */
     partition->write = write;
     partition->frozen = write->frozen;
     segment_hold(write->segment);
@@ -348,8 +349,8 @@ void store_commit(struct store *store)
         }
         struct partition *partition = LIST_ENTRY(node, struct partition, dirty_node);
         struct segment *segment = partition->writing;
-        if (partition->write != NULL || partition->broken || !segment->named ||
-            segment->durable == segment->size) {
+        bool writes = partition->write != NULL && !PLANTED(OVERLAPPING_WRITES);
+        if (writes || partition->broken || !segment->named || segment->durable == segment->size) {
             continue; /* marked again by the completion, or when the name is there */
         }
         commit_write(partition);

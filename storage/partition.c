@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "storage/commit.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 #include "storage/recovery.h"
 #include "storage/removal.h"
 #include "storage/slab.h"
@@ -47,7 +48,10 @@ int64_t partition_last_stable(const struct partition *partition)
     if (open < partition->log_start_offset) {
         open = partition->log_start_offset; /* retention took what the transaction began with */
     }
-    return open < partition->high_watermark ? open : partition->high_watermark;
+    if (open >= partition->high_watermark || PLANTED(STABLE_IS_HIGH)) {
+        return partition->high_watermark;
+    }
+    return open;
 }
 
 int64_t partition_limit(const struct partition *partition, enum partition_isolation isolation)
@@ -271,7 +275,7 @@ static bool append_judge(struct partition *partition, struct partition_append *a
             append->base_offset = verdict.base_offset;
             append->append_time_ms = partition->config.log_append_time ? verdict.timestamp : -1;
             append->wait_offset = verdict.last_offset + 1;
-            if (append->wait_offset <= partition->high_watermark) {
+            if (append->wait_offset <= partition->high_watermark || PLANTED(EARLY_DUPLICATE)) {
                 append_answer(partition, append, STATUS_OK);
                 return true;
             }

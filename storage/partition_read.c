@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "storage/hops.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 #include "storage/upkeep.h"
 
 #define READ_AHEAD_BLOCKS 4
@@ -278,7 +279,7 @@ static bool read_find_limit(struct read_state *state)
     }
     if (state->limit_offset >= segment->end_offset ||
         state->limit_offset == partition->high_watermark) {
-        state->limit = segment->visible;
+        state->limit = PLANTED(READ_ABOVE) ? segment->size : segment->visible;
         return true;
     }
     struct segment_cursor cursor = {0};

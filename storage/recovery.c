@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "storage/folder.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 #include "storage/recovery_producers.h"
 #include "storage/scan.h"
 #include "storage/tail.h"
@@ -204,6 +205,9 @@ static int64_t recovery_sync_names(struct partition *partition)
 {
     struct store *store = partition->store;
     char path[STORE_PATH_SIZE];
+    if (PLANTED(NAMES_BELIEVED)) {
+        return 0;
+    }
     store_path(store, path, partition->name, NULL, NULL);
     int64_t result = recovery_sync_folder(store, path);
     if (result >= 0 && !store->names_synced) {
@@ -220,7 +224,7 @@ static int64_t recovery_settle(struct scan *scan, struct partition *partition, b
     struct segment *segment = scan->segment;
     int64_t position = segment->size;
     int64_t result = 0;
-    if (cut && scan->file_size > position) {
+    if (cut && scan->file_size > position && !PLANTED(REST_LEFT)) {
         int64_t until = recovery_rest_end(scan, position);
         if (until > position) {
             recovery_keep_rest(scan, partition, position, until);
@@ -229,11 +233,27 @@ static int64_t recovery_settle(struct scan *scan, struct partition *partition, b
         result = ring_call(store->ring, &op);
         scan->file_size = position;
     }
-    if (result >= 0) {
+    if (result >= 0 && !PLANTED(WALK_NOT_SYNCED)) {
         struct op op = {.kind = OP_SYNC, .file = scan->file};
         result = ring_call(store->ring, &op);
     }
     return result < 0 ? result : recovery_sync_names(partition);
+}
+
+/* Whether the block that contains D is not what it was below D: the walk gives it a new sum, which
+ * must not bless rot. */
+static bool recovery_is_rotten(struct scan *scan)
+{
+    const struct segment *segment = scan->segment;
+    int64_t partial = segment->size % BLOCK_SIZE;
+    uint32_t number = (uint32_t)(segment->size / BLOCK_SIZE);
+    if (partial == 0 || number >= segment->row_count ||
+        (segment->rows[number].flags & ROW_SUMMED) == 0) {
+        return false;
+    }
+    const uint8_t *data = scan_bytes(scan, segment->size - partial, partial);
+    return data != NULL &&
+           segment_sum(segment, number, data, (size_t)partial) != segment->rows[number].sum;
 }
 
 /* The walk from D (or 0). */
@@ -245,7 +265,10 @@ static enum status recovery_walk(struct recovery *recovery)
     if (scan_open(&scan, segment) < 0) {
         return STATUS_KAFKA_STORAGE_ERROR;
     }
-    scan.sum_from = (uint32_t)(segment->size / BLOCK_SIZE);
+    bool rotten = recovery->has_tail && recovery_is_rotten(&scan);
+    uint32_t rotten_number = (uint32_t)(segment->size / BLOCK_SIZE);
+    scan.sum_from = rotten_number;
+    scan.start = scan.end = 0; /* read again, now for the sums */
     struct scan_walk walk = {
         .position = segment->size,
         .offset = segment->end_offset,
@@ -259,6 +282,9 @@ static enum status recovery_walk(struct recovery *recovery)
     if (scan.error == 0) {
         scan_finish(&scan, walk.position);
         segment->end_offset = walk.offset;
+    }
+    if (rotten) {
+        segment->rows[rotten_number].sum ^= UINT64_MAX; /* refused, now and after the next start */
     }
     int64_t result = scan.error;
     if (result == 0) {
@@ -327,13 +353,14 @@ static enum status recovery_segment(struct recovery *recovery)
     if (status != STATUS_OK) {
         return status;
     }
-    bool clean = (tail->flags & TAIL_CLEAN) != 0 && recovery->file_size == tail->log_size &&
-                 segment->size == tail->log_size && recovery->offset_until == INT64_MAX;
+    bool trimmed = recovery->file_size == tail->log_size || PLANTED(CLEAN_BELIEVED);
+    bool clean = (tail->flags & TAIL_CLEAN) != 0 && trimmed && segment->size == tail->log_size &&
+                 recovery->offset_until == INT64_MAX;
     if (clean && recovery->last) {
         segment->allocated = segment->written_until = recovery->file_size;
         return STATUS_OK;
     }
-    if (tail->offset > recovery->offset_until) {
+    if (tail->offset > recovery->offset_until || PLANTED(CUT_BELOW)) {
         recovery_fall_back(segment, 0); /* a reload never ends below D; be safe and walk all */
     }
     return recovery_walk(recovery);
@@ -388,6 +415,7 @@ static enum status recovery_begins(struct partition *partition, int64_t base_off
     }
     struct scan scan;
     enum status status = STATUS_KAFKA_STORAGE_ERROR;
+    *begins = false;
     if (scan_open(&scan, segment) == 0) {
         struct scan_walk walk = {.offset = base_offset, .offset_until = INT64_MAX, .epoch = -1};
         const uint8_t *data = scan_bytes(&scan, 0, BATCH_HEADER_SIZE);
@@ -403,7 +431,7 @@ static enum status recovery_begins(struct partition *partition, int64_t base_off
         scan_close(&scan);
     }
     segment_drop(segment);
-    return status;
+    return PLANTED(ERROR_IS_EMPTY) ? STATUS_OK : status;
 }
 
 /* Whether the log goes on in the next file; true for the last one, which has none. */

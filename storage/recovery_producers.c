@@ -197,7 +197,10 @@ enum status recovery_load_producers(struct partition *partition, const struct fo
             /* For the aborted transactions alone: the snapshot knows producers from before the
              * log's start too. */
             status = replay(partition, start, snapshot);
-            snapshot = load_snapshot(partition, folder);
+            if (status == STATUS_OK && load_snapshot(partition, folder) != snapshot) {
+                snapshot = -1; /* read a second time it was not there, or another one was */
+                status = forget_producers(partition);
+            }
         }
         from = snapshot;
     }

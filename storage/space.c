@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "storage/commit.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 #include "storage/tend.h"
 
 #define SPACE_NEXT_NAME "weir.next"
@@ -290,8 +291,10 @@ static void name_run(struct job *job)
     }
     job->file = (int32_t)job->op.result;
     JOB_AWAIT(job, .kind = OP_CLOSE, .file = job->file);
-    store_path(store, job->path, partition->name, NULL, NULL);
-    JOB_CALL(job, job_sync_folder(job, job->path));
+    if (!PLANTED(NAME_NOT_SYNCED)) {
+        store_path(store, job->path, partition->name, NULL, NULL);
+        JOB_CALL(job, job_sync_folder(job, job->path));
+    }
     if (job->op.result >= 0 && !partition->folder) {
         JOB_CALL(job, job_sync_folder(job, store->data_dir));
     }

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 #include "storage/store_state.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tail files are little-endian");
@@ -59,7 +60,7 @@ bool tail_decode_header(const uint8_t *page, const struct tail_identity *identit
     uint64_t checksum;
     memcpy(&checksum, page + TAIL_SUMMED_SIZE, sizeof(checksum));
     return header->magic == TAIL_MAGIC && header->version == TAIL_VERSION &&
-           checksum == tail_checksum(page, identity->seed) &&
+           (checksum == tail_checksum(page, identity->seed) || PLANTED(TAIL_UNCHECKED)) &&
            uuid_equal(&header->topic_id, &identity->topic_id) && header->index == identity->index &&
            header->base_offset == identity->base_offset && tail_header_is_sane(header);
 }
@@ -95,7 +96,7 @@ uint32_t tail_decode_rows(const uint8_t *page, uint32_t index, uint64_t seed,
     struct tail_trailer trailer;
     memcpy(&trailer, page + TAIL_PAGE_SIZE - sizeof(trailer), sizeof(trailer));
     if (trailer.magic != TAIL_MAGIC || trailer.page != index || trailer.count > TAIL_PAGE_ROWS ||
-        trailer.checksum != tail_checksum(page, seed)) {
+        (trailer.checksum != tail_checksum(page, seed) && !PLANTED(ROWS_UNCHECKED))) {
         return 0;
     }
     memcpy(rows, page, trailer.count * sizeof(rows[0]));

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 #include "storage/tail.h"
 #include "storage/transaction_index.h"
 
@@ -226,7 +227,7 @@ static void tend_run(struct job *job)
         if (partition->broken || partition->removing) {
             break;
         }
-        if (partition->epochs_changed && partition->folder) {
+        if (partition->epochs_changed && partition->folder && !PLANTED(EPOCHS_LATE)) {
             /* First: below D no batch is looked at again to learn where an epoch began. */
             JOB_CALL(job, job_call(job, job_take(job->store, partition, epochs_run)));
         } else if ((job->segment = tend_sealed(partition)) != NULL) {

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 
 static void transaction_index_encode(uint8_t *data, const struct producers_aborted *entry)
 {
@@ -67,7 +68,7 @@ struct job *transaction_index_job(struct segment *segment, int64_t offset_until)
     struct producers_aborted *list = (void *)(memory + list_at);
     count = producers_aborted_list(partition->producers, segment->base_offset, until, list, count);
     size_t size = 0;
-    for (int32_t i = 0; i < count; i++) {
+    for (int32_t i = PLANTED(ABORTED_FORGOTTEN) ? 1 : 0; i < count; i++) {
         if (list[i].last_offset >= segment->base_offset && list[i].last_offset < until) {
             transaction_index_encode(memory + size, &list[i]);
             size += TRANSACTION_INDEX_ENTRY_SIZE;

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "storage/commit.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 #include "storage/recovery.h"
 #include "storage/removal.h"
 #include "storage/retention.h"
@@ -182,6 +183,7 @@ static void upkeep_retention(struct partition *partition)
         partition_roll_idle(partition);
     }
     due = due < partition->segment_count ? due : partition->segment_count - 1;
+    due += PLANTED(RETENTION_GREEDY) && due > 0 && due + 1 < partition->segment_count;
     int32_t ready = 0;
     while (ready < due && partition->segments[ready]->finished &&
            upkeep_may_begin(partition, partition->segments[ready + 1]->base_offset)) {

@@ -2,6 +2,7 @@
 /* The writers of whole pages: aligned takes all there is, direct one batch. */
 #include "base/check.h"
 #include "storage/partition_state.h"
+#include "storage/planted.h"
 
 static int64_t page_floor(int64_t position)
 {
@@ -15,7 +16,7 @@ static void write_last_page(struct write *write, uint8_t *bounce, uint8_t *page,
         /* No page to be had: zero the rest in place and keep appends out until the write is done.
          */
         memset(page + size, 0, PAGE_SIZE - size);
-        write->frozen = true;
+        write->frozen = !PLANTED(PAGE_CHANGES);
     } else {
         memcpy(bounce, page, size);
         memset(bounce + size, 0, PAGE_SIZE - size);
@@ -44,7 +45,7 @@ static void write_pages(struct store *store, struct write *write, int64_t limit)
         int64_t until = limit < end ? limit : end;
         uint8_t *bounce = NULL;
         if (page_floor(until) < until) {
-            bounce = pages_acquire_page(store->pages, PAGES_SLAB);
+            bounce = PLANTED(PAGE_CHANGES) ? NULL : pages_acquire_page(store->pages, PAGES_SLAB);
             until = bounce == NULL ? end : until; /* zeros in place spare nothing behind them */
         }
         int64_t whole = page_floor(until);
