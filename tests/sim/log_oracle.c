@@ -641,6 +641,10 @@ void oracle_forget_flights(struct oracle *oracle)
             twin->original = NULL;
         }
     }
+    for (size_t i = 0; i < oracle->count; i++) {
+        struct oracle_entry *entry = oracle->entries[i];
+        entry->fate = entry->fate == FATE_SENT ? FATE_FAILED : entry->fate;
+    }
 }
 
 /* Marks as acknowledged what the log holds; everything must be found, without holes. */

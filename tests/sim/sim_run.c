@@ -20,7 +20,8 @@ static const char *const fault_names[SIM_FAULTS] = {
     [SIM_GARBAGE] = "noise blocks",
 };
 
-void sim_run_init(struct sim_run *run, const char *program, void (*history)(uint64_t seed))
+void sim_run_init(struct sim_run *run, const char *program,
+                  void (*history)(struct sim_run *run, uint64_t seed))
 {
     *run = (struct sim_run){.program = program, .history = history, .case_seconds = 60};
     run->marks =
@@ -46,7 +47,7 @@ bool sim_run_seed(struct sim_run *run, uint64_t seed, bool quiet)
             (void)dup2(null, STDERR_FILENO);
         }
         alarm(run->case_seconds);
-        run->history(seed);
+        run->history(run, seed);
         _exit(0);
     }
     int result = 0;
@@ -61,18 +62,34 @@ static double seconds_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* 1 when it failed. */
+static uint64_t run_one(struct sim_run *run, uint64_t seed)
+{
+    if (sim_run_seed(run, seed, false)) {
+        return 0;
+    }
+    fprintf(stderr, "FAILED seed %llu; again with: %s %llu\n", (unsigned long long)seed,
+            run->program, (unsigned long long)seed);
+    return 1;
+}
+
+uint64_t sim_run_list(struct sim_run *run, const uint64_t *seeds, size_t count)
+{
+    uint64_t failed = 0;
+    for (size_t i = 0; i < count; i++) {
+        failed += run_one(run, seeds[i]);
+    }
+    printf("%zu kept seeds, %llu failed\n", count, (unsigned long long)failed);
+    return failed;
+}
+
 uint64_t sim_run_seeds(struct sim_run *run, uint64_t first, uint64_t count, uint32_t seconds)
 {
     double started = seconds_now();
     uint64_t failed = 0;
     uint64_t ran = 0;
     while (ran < count && (seconds == 0 || seconds_now() - started < seconds)) {
-        uint64_t seed = first + ran;
-        if (!sim_run_seed(run, seed, false)) {
-            fprintf(stderr, "FAILED seed %llu; again with: %s %llu\n", (unsigned long long)seed,
-                    run->program, (unsigned long long)seed);
-            failed += 1;
-        }
+        failed += run_one(run, first + ran);
         ran += 1;
     }
     printf("%llu of %llu seeds in %.0f s, %llu failed\n", (unsigned long long)ran,
