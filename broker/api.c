@@ -5,6 +5,8 @@
 #include "wire/add_offsets_to_txn.h"
 #include "wire/add_partitions_to_txn.h"
 #include "wire/api_versions.h"
+#include "wire/consumer_group_describe.h"
+#include "wire/consumer_group_heartbeat.h"
 #include "wire/create_topics.h"
 #include "wire/delete_groups.h"
 #include "wire/delete_topics.h"

@@ -59,3 +59,5 @@ void handle_describe_configs(struct request *request);
 void handle_delete_groups(struct request *request);
 void handle_offset_delete(struct request *request);
 void handle_describe_cluster(struct request *request);
+void handle_consumer_group_heartbeat(struct request *request);
+void handle_consumer_group_describe(struct request *request);

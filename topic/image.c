@@ -31,7 +31,8 @@ bool image_init(struct image *image, struct heap *heap, uint64_t seed, int32_t c
 {
     check(core_count > 0);
     check(core_count <= CORES_MAX);
-    *image = (struct image){.heap = heap, .core_count = core_count, .defaults = *defaults};
+    *image =
+        (struct image){.heap = heap, .core_count = core_count, .defaults = *defaults, .version = 1};
     list_init(&image->topics);
     list_init(&image->removed);
     if (!table_init(&image->names, heap, seed)) {
@@ -79,6 +80,7 @@ static void topic_free(struct image *image, struct image_topic *topic)
     }
     image->partition_count -= topic->partition_count;
     image->topic_count--;
+    image->version++;
     table_remove(&image->names, &topic->by_name);
     table_remove(&image->ids, &topic->by_id);
     list_remove(&topic->node);
@@ -192,6 +194,7 @@ static enum status apply_topic(struct image *image, const struct topic_record *r
     table_insert(&image->ids, &topic->by_id);
     list_push_tail(&image->topics, &topic->node);
     image->topic_count++;
+    image->version++;
     return STATUS_OK;
 }
 
@@ -216,6 +219,7 @@ static enum status apply_partition(struct image *image, const struct partition_r
     int32_t core = placement_pick(image->core_partitions, image->core_count);
     image->core_partitions[core]++;
     image->partition_count++;
+    image->version++;
     topic->partitions[topic->partition_count++] = (struct image_partition){
         .leader_epoch = record->leader_epoch,
         .partition_epoch = record->partition_epoch,

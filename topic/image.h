@@ -74,6 +74,7 @@ struct image {
     struct list topics;
     int32_t topic_count;
     int32_t partition_count;
+    uint64_t version; /* another number whenever a topic or a partition came or went; never 0 */
     int64_t producer_id_next; /* first id that no block has taken */
     int32_t core_count;
     uint32_t core_partitions[CORES_MAX];

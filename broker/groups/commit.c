@@ -2,6 +2,7 @@
 #include "broker/groups/commit.h"
 
 #include "broker/core.h"
+#include "broker/groups/consumer_group.h"
 #include "broker/groups/group.h"
 #include "broker/groups/records.h"
 
@@ -43,6 +44,9 @@ static enum status group_enter(struct groups *groups, struct group_commit *commi
     }
     group_hold(group);
     commit->group = group;
+    if (group->consumer != NULL) {
+        return group_consumer_may_commit(group, commit);
+    }
     return group->classic != NULL ? classic_may_commit(group, commit) : simple_may_commit(commit);
 }
 

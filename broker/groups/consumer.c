@@ -85,13 +85,11 @@ bool step_break(struct step *step)
 
 static bool assignor_served(const struct consumer_config *config, struct bytes name)
 {
-    const char *at = config->assignors;
-    while (*at != '\0') {
-        size_t size = strcspn(at, ",");
-        if (bytes_equal(name, bytes_of(at, size))) {
-            return assignor_find(name) != NULL;
+    const struct assignor *row;
+    for (int32_t i = 0; (row = assignor_row(i)) != NULL; i++) {
+        if (bytes_equal(name, bytes_of_text(row->name))) {
+            return (config->assignors >> i & 1) != 0;
         }
-        at += size + (at[size] == ',');
     }
     return false;
 }
@@ -642,6 +640,9 @@ void consumer_step(struct consumer *group, const struct consumer_event *event, s
         .arena = arena,
         .out = output,
     };
+    if (event->first != NULL && !write_record(&step, event->first)) {
+        return;
+    }
     if (event->kind == CONSUMER_TICK) {
         (void)tick(&step); /* output->broken says */
         return;

@@ -55,8 +55,8 @@ struct consumer_config {
     int32_t heartbeat_ms;     /* group.consumer.heartbeat.interval.ms */
     int32_t session_ms;       /* group.consumer.session.timeout.ms */
     int32_t member_count_max; /* group.consumer.max.size */
-    /* Names of assignors, by comma; the first is used when members do not agree on another. */
-    const char *assignors;
+    /* Bit i: assignor_row(i) is served. The lowest is used when members ask for none. */
+    uint32_t assignors;
 };
 
 /* What the coordinator knows of topics. Slices live until the step returns. */
@@ -96,6 +96,7 @@ struct consumer_event {
     int64_t wall_ms; /* since 1970; stands in records */
     const struct consumer_catalog *catalog;
     const struct consumer_heartbeat *heartbeat;
+    const struct shard_record *first; /* goes before all others; NULL: none */
 };
 
 /* Everything lies in the step's arena. */

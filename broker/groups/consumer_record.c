@@ -66,6 +66,11 @@ static bool record_add(struct step *step, struct bytes key, struct bytes value)
     return !step->arena->failed || step_break(step);
 }
 
+bool write_record(struct step *step, const struct shard_record *record)
+{
+    return record_add(step, record->key, record->value);
+}
+
 static struct bytes key_make(const struct step *step, int16_t type, struct bytes detail)
 {
     struct writer writer;

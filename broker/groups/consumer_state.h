@@ -165,6 +165,7 @@ bool member_reconcile(struct step *step, struct consumer_member *member, const s
 
 /* ---- consumer_record.c ---- */
 
+bool write_record(struct step *step, const struct shard_record *record);
 bool write_member(struct step *step, const struct consumer_member *member);
 bool write_member_gone(struct step *step, const struct consumer_member *member);
 bool write_target(struct step *step, const struct consumer_member *member);

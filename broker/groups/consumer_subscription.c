@@ -207,12 +207,8 @@ bool subscription_hash(struct step *step, int64_t *hash)
 
 static const struct assignor *assignor_preferred(const struct consumer *group)
 {
-    struct bytes fallback = bytes_of_text(group->config->assignors);
-    const uint8_t *comma = memchr(fallback.data, ',', fallback.size);
-    if (comma != NULL) {
-        fallback.size = (size_t)(comma - fallback.data);
-    }
-    const struct assignor *best = assignor_find(fallback);
+    uint32_t served = group->config->assignors;
+    const struct assignor *best = assignor_row(served == 0 ? 0 : __builtin_ctz(served));
     int32_t best_count = 0;
     const struct assignor *row;
     for (int32_t i = 0; (row = assignor_row(i)) != NULL; i++) {
@@ -226,7 +222,7 @@ static const struct assignor *assignor_preferred(const struct consumer *group)
             best_count = count;
         }
     }
-    return best == NULL ? assignor_row(0) : best;
+    return best;
 }
 
 struct bytes consumer_assignor(const struct consumer *group)

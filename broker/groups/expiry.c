@@ -2,6 +2,7 @@
 #include "broker/groups/expiry.h"
 
 #include "broker/core.h"
+#include "broker/groups/consumer_group.h"
 #include "broker/groups/records.h"
 #include "broker/server.h"
 
@@ -50,6 +51,10 @@ static void removal_finish(struct group_removal *removal, enum status status)
         }
     }
     /* Somebody who came meanwhile keeps it; what he writes stands behind the tombstone. */
+    if (status == STATUS_OK && removal->whole && group->consumer != NULL && group->holds == 1 &&
+        group_consumer_is_idle(group)) {
+        group_consumer_drop(group);
+    }
     if (status == STATUS_OK && removal->whole && group->classic != NULL && group->holds == 1 &&
         classic_is_idle(group->classic)) {
         classic_close(group->classic);
@@ -86,19 +91,49 @@ static enum status removal_records(struct group_removal *removal, struct shard_r
             return status;
         }
     }
-    return !removal->whole
-               ? STATUS_OK
-               : record_group_metadata(arena, group->name, NULL, &records[removal->place_count]);
+    return STATUS_OK;
+}
+
+/* The records of the group itself, where they go too; in the scratch arena. */
+static enum status whole_records(const struct group_removal *removal, struct consumer_output *out)
+{
+    struct group *group = removal->group;
+    struct arena *arena = &group->groups->scratch;
+    *out = (struct consumer_output){0};
+    if (!removal->whole) {
+        return STATUS_OK;
+    }
+    if (group->consumer != NULL) {
+        enum status status = consumer_check_delete(group->consumer->machine);
+        if (status == STATUS_OK) { /* else somebody came between two batches */
+            consumer_erase(group->consumer->machine, arena, out);
+        }
+        return out->broken ? STATUS_NO_MEMORY : status;
+    }
+    out->records = arena_new(arena, struct shard_record);
+    if (out->records == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    out->record_count = 1;
+    return record_group_metadata(arena, group->name, NULL, out->records);
 }
 
 void group_removal_start(struct group_removal *removal)
 {
     struct groups *groups = removal->group->groups;
-    int32_t count = removal->place_count + (removal->whole ? 1 : 0);
+    struct consumer_output whole;
+    enum status status = whole_records(removal, &whole);
+    int32_t count = removal->place_count + whole.record_count;
     struct shard_record *records =
         arena_new_array(&groups->scratch, struct shard_record, (size_t)count);
-    enum status status = records == NULL ? STATUS_NO_MEMORY : removal_records(removal, records);
+    if (status == STATUS_OK) {
+        status = records == NULL ? STATUS_NO_MEMORY : removal_records(removal, records);
+    }
     if (status == STATUS_OK && count > 0) {
+        if (whole.record_count > 0) {
+            memcpy(records + removal->place_count, whole.records,
+                   (size_t)whole.record_count * sizeof(*records));
+        }
         removal->append = (struct shard_append){
             .records = records, .record_count = count, .done = removal_durable};
         shard_append(groups->shard, &removal->append);
@@ -209,8 +244,7 @@ static void topic_expire(const struct expiry *expiry, struct offset_topic *topic
                          struct group_removal *removal)
 {
     const struct group *group = topic->group;
-    if (expiry->rule == CLASSIC_EXPIRY_SINCE_COMMIT && group->classic != NULL &&
-        classic_subscribes(group->classic, topic->name)) {
+    if (expiry->rule == CLASSIC_EXPIRY_SINCE_COMMIT && group_subscribes(group, topic->name)) {
         return;
     }
     LIST_EACH (&topic->places, node) {
@@ -221,11 +255,17 @@ static void topic_expire(const struct expiry *expiry, struct offset_topic *topic
     }
 }
 
-/* Members of the newer protocol keep their group by themselves. */
+/* Nobody is in it, and nothing of it is under way. */
+static bool group_is_over(const struct group *group)
+{
+    return group->consumer != NULL ? group_consumer_is_idle(group)
+                                   : group->classic != NULL && classic_is_idle(group->classic);
+}
+
 static void group_expire(struct group *group)
 {
     struct expiry expiry = expiry_of(group);
-    if (group->consumer != NULL || expiry.rule == CLASSIC_EXPIRY_NEVER || group->holds > 0) {
+    if (expiry.rule == CLASSIC_EXPIRY_NEVER || group->holds > 0) {
         return;
     }
     int32_t room =
@@ -237,8 +277,7 @@ static void group_expire(struct group *group)
     LIST_EACH (&group->offsets.topics, node) {
         topic_expire(&expiry, LIST_ENTRY(node, struct offset_topic, node), removal);
     }
-    removal->whole = removal->place_count == group->offsets.place_count && group->classic != NULL &&
-                     classic_is_idle(group->classic);
+    removal->whole = removal->place_count == group->offsets.place_count && group_is_over(group);
     group_removal_start(removal);
 }
 

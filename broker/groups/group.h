@@ -13,7 +13,8 @@
  *     group_settle(); whatever was written of it has been taken back by tombstones before.
  * U3  `holds` counts what comes back to the group later: appends in flight, parked calls. It is not
  *     freed before.
- * U4  What a call sees of offsets and classic members is durable (S1 of broker/shard.h).
+ * U4  What a call sees of offsets and classic members is durable (S1 of broker/shard.h); consumer
+ *     groups hold their answers back instead (V1 of broker/groups/consumer_group.h).
  */
 #pragma once
 
@@ -22,6 +23,7 @@
 #include "base/timer.h"
 #include "broker/coordinator.h"
 #include "broker/groups/classic.h"
+#include "broker/groups/consumer.h"
 #include "broker/groups/offsets.h"
 
 struct consumer_group;
@@ -54,6 +56,7 @@ struct groups {
     struct offsets offsets;
     struct arena scratch; /* of one step; reset by whoever used it */
     struct classic_config classic_config;
+    struct consumer_config consumer_config;
     struct timer expiry_timer;
     bool serving; /* replayed, and not stopped: timers run, steps may follow */
 };

@@ -9,6 +9,7 @@
 #include "broker/groups/group.h"
 
 #include "broker/core.h"
+#include "broker/groups/consumer_group.h"
 #include "broker/groups/records.h"
 #include "broker/request.h"
 
@@ -259,8 +260,12 @@ static void join_start(struct group *group, struct group_call *call)
 {
     struct group_wait *wait = NULL;
     if (group->consumer != NULL) {
-        coordinator_answer(&call->call, STATUS_INCONSISTENT_GROUP_PROTOCOL);
-        return;
+        enum status status = call->join.member_id.size > 0 ? STATUS_UNKNOWN_MEMBER_ID
+                                                           : group_consumer_leave_to_classic(group);
+        if (status != STATUS_OK) {
+            coordinator_answer(&call->call, status);
+            return;
+        }
     }
     if (group_classic_make(group) == STATUS_OK) {
         wait = wait_make(group, call);

@@ -2,6 +2,7 @@
 #include "broker/groups/group.h"
 
 #include "broker/core.h"
+#include "broker/groups/consumer_group.h"
 #include "broker/groups/expiry.h"
 #include "broker/groups/records.h"
 #include "broker/server.h"
@@ -25,7 +26,11 @@ struct group *group_find(const struct groups *groups, struct bytes name)
 static void group_fire(struct timer *timer)
 {
     struct group *group = CONTAINER_OF(timer, struct group, timer);
-    group_classic_fire(group);
+    if (group->consumer != NULL) {
+        group_consumer_fire(group);
+    } else {
+        group_classic_fire(group);
+    }
 }
 
 struct group *group_make(struct groups *groups, struct bytes name)
@@ -63,6 +68,7 @@ static void group_free(struct group *group)
     check(group->offsets.place_count == 0);
     timer_disarm(&groups->shard->core->timers, &group->timer);
     classic_close(group->classic);
+    group_consumer_drop(group);
     table_remove(&groups->names, &group->by_name);
     list_remove(&group->node);
     groups->count--;
@@ -88,8 +94,13 @@ void group_release(struct group *group)
 /* U2: a group that was written once stays until expiry has written its tombstone. */
 void group_settle(struct group *group)
 {
-    if (!group->groups->serving || group->holds > 0 || group->offsets.place_count > 0 ||
-        group->consumer != NULL) {
+    if (!group->groups->serving || group->holds > 0 || group->offsets.place_count > 0) {
+        return;
+    }
+    if (group->consumer != NULL) {
+        if (group_consumer_is_blank(group)) {
+            group_free(group);
+        }
         return;
     }
     if (group->classic == NULL ||
@@ -102,6 +113,9 @@ void group_settle(struct group *group)
 
 const char *group_state_name(const struct group *group)
 {
+    if (group->consumer != NULL) {
+        return consumer_state_name(consumer_state(group->consumer->machine));
+    }
     return group->classic == NULL ? classic_state_name(CLASSIC_EMPTY)
                                   : classic_state_name(classic_view(group->classic).state);
 }
@@ -113,6 +127,9 @@ const char *group_type_name(const struct group *group)
 
 struct bytes group_protocol_type(const struct group *group)
 {
+    if (group->consumer != NULL) {
+        return BYTES_LITERAL("consumer");
+    }
     struct bytes type =
         group->classic == NULL ? BYTES_NULL : classic_view(group->classic).protocol_type;
     return type.data == NULL ? BYTES_LITERAL("") : type;
@@ -120,6 +137,9 @@ struct bytes group_protocol_type(const struct group *group)
 
 enum status group_check_delete(const struct group *group)
 {
+    if (group->consumer != NULL) {
+        return consumer_check_delete(group->consumer->machine);
+    }
     return group->classic == NULL ? STATUS_OK : classic_check_delete(group->classic);
 }
 
@@ -130,6 +150,9 @@ enum status group_check_offset_delete(const struct group *group)
 
 bool group_subscribes(const struct group *group, struct bytes topic)
 {
+    if (group->consumer != NULL) {
+        return consumer_subscribes(group->consumer->machine, topic);
+    }
     return group->classic != NULL && classic_subscribes(group->classic, topic);
 }
 
@@ -152,6 +175,7 @@ static enum status machine_open(struct shard *shard)
         .member_count_max = config->group_member_count_max,
         .new_member_join_ms = GROUP_NEW_MEMBER_JOIN_MS,
     };
+    consumer_group_configure(&groups->consumer_config, core);
     list_init(&groups->list);
     arena_init(&groups->scratch, core->pages, SCRATCH_SIZE_MAX);
     groups->expiry_timer.fire = expiry_fire;
@@ -295,6 +319,17 @@ static enum status replay_group(struct groups *groups, struct record_key *key, s
     return group == NULL ? STATUS_NO_MEMORY : replay_group_value(groups, group, value, origin);
 }
 
+static enum status replay_consumer(struct groups *groups, const struct shard_record *record,
+                                   const struct shard_origin *origin)
+{
+    enum status status = group_consumer_replay(groups, record);
+    if (status == STATUS_OK || status == STATUS_NO_MEMORY) {
+        return status;
+    }
+    record_skipped(groups, origin, "a record of a consumer group cannot be read");
+    return STATUS_OK;
+}
+
 static enum status machine_replay(struct shard *shard, const struct shard_record *record,
                                   const struct shard_origin *origin)
 {
@@ -314,6 +349,9 @@ static enum status machine_replay(struct shard *shard, const struct shard_record
         status = replay_group(groups, &key, record->value, origin);
         break;
     default:
+        if (consumer_owns_key(key.number)) {
+            status = replay_consumer(groups, record, origin);
+        }
         break; /* of kinds of groups that this broker does not serve; kept in the log */
     }
     arena_reset(&groups->scratch);
@@ -336,11 +374,21 @@ static void machine_loaded(struct shard *shard)
     struct groups *groups = groups_of(shard);
     groups->serving = true;
     LIST_EACH (&groups->list, node) {
+        if (group_consumer_loaded(LIST_ENTRY(node, struct group, node)) != STATUS_OK) {
+            shard_reload(shard); /* no memory: from the beginning, until there is */
+            return;
+        }
+    }
+    LIST_EACH (&groups->list, node) {
         struct group *group = LIST_ENTRY(node, struct group, node);
         if (group->classic != NULL) {
             classic_resume(group->classic, (int64_t)(ring_now_ns(shard->core->ring) / 1000000));
         }
-        group_classic_arm(group);
+        if (group->consumer != NULL) {
+            group_consumer_arm(group);
+        } else {
+            group_classic_arm(group);
+        }
         group_settle(group);
     }
     expiry_topic_removed(groups, BYTES_NULL);

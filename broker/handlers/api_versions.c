@@ -11,6 +11,7 @@ static const struct feature {
     int16_t max;
     int16_t level; /* in force */
 } FEATURES[] = {
+    {"group.version", 0, 1, 1},
     {"transaction.version", 0, 2, 2},
 };
 

@@ -4,6 +4,7 @@
  * part of the answer, in its own memory. Below version 8 there is one group, in fields of its own.
  */
 #include "wire/offset_fetch.h"
+#include "broker/groups/consumer_group.h"
 #include "broker/groups/group.h"
 #include "broker/handlers/handler.h"
 
@@ -145,6 +146,14 @@ static void fetch_run(struct coordinator_call *call)
 {
     struct fetch_group *fetch = CONTAINER_OF(call, struct fetch_group, call);
     const struct group *group = group_find(groups_of(call->shard), fetch->in->group_id);
+    enum status status = group == NULL || group->consumer == NULL
+                             ? STATUS_OK
+                             : consumer_check_fetch(group->consumer->machine, fetch->in->member_id,
+                                                    fetch->in->member_epoch);
+    if (status != STATUS_OK) {
+        coordinator_answer(call, status);
+        return;
+    }
     if (fetch->in->topics_count >= 0) {
         named_fill(group, fetch);
     } else if (group != NULL) {

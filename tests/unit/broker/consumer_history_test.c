@@ -32,7 +32,7 @@ static const struct consumer_config CONFIG = {
     .heartbeat_ms = 5000,
     .session_ms = SESSION_MS,
     .member_count_max = CLIENTS,
-    .assignors = "uniform,range",
+    .assignors = 3,
 };
 static const char *const NAMES[TOPICS] = {"apples", "bears", "apes", "cats"};
 static const char *const PATTERNS[] = {"", "a.*", "(bears|cats)", ".*s"};

@@ -12,7 +12,7 @@ static const struct consumer_config config = {
     .heartbeat_ms = 5000,
     .session_ms = 45000,
     .member_count_max = 3,
-    .assignors = "uniform,range",
+    .assignors = 3,
 };
 
 struct fixture {
