@@ -9,7 +9,8 @@
  * G2  durable only rises; below it the file never changes, except that the page which contains it
  *     is rewritten with the same bytes and more behind them.
  * G3  A row is made when the first byte of its block is appended and is final when the block is
- *     full and durable; the sum covers what the block holds, and ROW_SUMMED says that it is valid.
+ *     full and durable; the sum covers what the block holds, and ROW_SUMMED says that it is valid:
+ *     from when the block is full, or earlier when it rests.
  * G4  An instance number is never used twice by one store: cache and pins name the instance.
  */
 #pragma once

@@ -63,6 +63,13 @@ static enum slab_verdict slab_take_tail(struct partition *partition, struct segm
     return SLAB_COPIED;
 }
 
+static void slab_sum(struct segment *segment, const struct block *block)
+{
+    struct block_row *row = &segment->rows[block->number];
+    row->sum = segment_sum(segment, block->number, block->memory, block->size);
+    row->flags |= ROW_SUMMED;
+}
+
 enum slab_verdict slab_append(struct partition *partition, const uint8_t *data, size_t size,
                               size_t *copied)
 {
@@ -98,6 +105,9 @@ enum slab_verdict slab_append(struct partition *partition, const uint8_t *data, 
         block->size += (uint32_t)part;
         segment->size += (int64_t)part;
         *copied += part;
+        if (block->size == BLOCK_SIZE) {
+            slab_sum(segment, block); /* still in the CPU's cache; a write may be under way */
+        }
         commit_mark_dirty(partition);
     }
     return SLAB_COPIED;
@@ -115,10 +125,8 @@ void slab_graduate(struct segment *segment, bool rest)
         if (end > segment->durable || (block->size < BLOCK_SIZE && !rest)) {
             return;
         }
-        struct block_row *row = &segment->rows[block->number];
-        if ((row->flags & ROW_SUMMED) == 0) {
-            row->sum = segment_sum(segment, block->number, block->memory, block->size);
-            row->flags |= ROW_SUMMED;
+        if ((segment->rows[block->number].flags & ROW_SUMMED) == 0) {
+            slab_sum(segment, block);
         }
         list_remove(node);
         block_graduate(block);

@@ -44,7 +44,8 @@ struct write {
 };
 
 /* Fills vector, from, until, written_until, bounce, frozen for what segment->slab holds above
- * segment->durable. At most OP_VECTOR_MAX slices; the rest goes with the next write. */
+ * segment->durable, as far as one write goes (1 MiB, OP_VECTOR_MAX slices where buffered); the rest
+ * goes with the next one. */
 void writer_aligned_build(struct store *store, struct write *write);
 void writer_direct_build(struct store *store, struct write *write);
 void writer_buffered_build(struct store *store, struct write *write);

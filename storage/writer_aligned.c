@@ -4,6 +4,11 @@
 #include "storage/partition_state.h"
 #include "storage/planted.h"
 
+/* 1 MiB and the last page: from there on a larger write is hardly faster, and what waits behind it
+ * is answered later. Two such writes by turns keep the device busy while answers go out. */
+#define WRITE_SLICES_MAX 17
+_Static_assert(WRITE_SLICES_MAX <= OP_VECTOR_MAX, "slices of one op");
+
 static int64_t page_floor(int64_t position)
 {
     return position / (int64_t)PAGE_SIZE * (int64_t)PAGE_SIZE;
@@ -38,7 +43,7 @@ static void write_pages(struct store *store, struct write *write, int64_t limit)
         struct block *block = LIST_ENTRY(node, struct block, node);
         int64_t start = (int64_t)block->number * BLOCK_SIZE;
         int64_t end = start + block->size;
-        if (write->vector_count == OP_VECTOR_MAX - 1 || position >= limit) {
+        if (write->vector_count == WRITE_SLICES_MAX - 1 || position >= limit) {
             break; /* one slice is kept for the last page */
         }
         check(block->state == BLOCK_SLAB && position >= start && position < end);

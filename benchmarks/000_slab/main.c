@@ -397,9 +397,12 @@ static const struct {
     {256 * MIB, 88229, 76672}, {512 * MIB, 81517, 77174}, {1024 * MIB, 83717, 82203},
 };
 
-static void rows_capacity(struct bench *bench, uint64_t total, int runs)
+static void rows_capacity(struct bench *bench, uint64_t total, int runs, uint64_t least)
 {
     for (size_t i = 0; i < ARRAY_COUNT(seed); i++) {
+        if (seed[i].capacity < least) {
+            continue;
+        }
         bool quick = i == 0 || i == 4 || i == 8 || i == 11;
         for (int dsync = 0; dsync < 2 && (bench->options.full || quick); dsync++) {
             double figure = dsync == 0 ? seed[i].none : seed[i].dsync;
@@ -555,7 +558,7 @@ int main(int argc, char **argv)
     bool full = bench.options.full;
     uint64_t total = full ? GIB : 128 * MIB;
     int runs = full ? 3 : 1;
-    rows_capacity(&bench, total, runs);
+    rows_capacity(&bench, total, runs, 0);
     rows_producers(&bench, total, runs);
     rows_slabs(&bench, full ? total : 64 * MIB, runs);
     if (full) {
@@ -563,7 +566,7 @@ int main(int argc, char **argv)
         rows_pin(&bench, total);
         rows_more(&bench, total / 4, runs);
         if (machine_disk_free(bench.options.data) > 24 * GIB) {
-            rows_capacity(&bench, 8 * GIB, 1);
+            rows_capacity(&bench, 8 * GIB, 1, 128 * MIB); /* where length and size were mixed up */
         } else {
             printf("000_slab: less than 24 GiB free, no rows of 8 GiB\n");
         }
