@@ -214,6 +214,8 @@ def test_members_of_two_libraries(served, name):
     produce(served, name, 4, 8)
     member = consumer_of(served, name, **{"partition.assignment.strategy": "range"})
     member.subscribe([name])
+    # First in, and so the leader: kafka-python may assign before it knows the topic.
+    wait_until(lambda: share([member]) == [[0, 1, 2, 3]], "everything for the first one")
     other = kafka.KafkaConsumer(name, bootstrap_servers=served.bootstrap, group_id=name,
                                 enable_auto_commit=False, session_timeout_ms=SESSION_MS,
                                 heartbeat_interval_ms=300, auto_offset_reset="earliest")

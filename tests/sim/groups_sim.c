@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Groups on a simulated broker of two cores. Clients commit, join, sync and vanish by a seed; now
+ * and then the power fails, a write fails, or the broker stops in order. Whatever happens:
+ *
+ *   - an offset that was acknowledged is there afterwards, and no group goes back behind it;
+ *   - nobody is shown an offset that was never sent;
+ *   - two answers of one generation name one leader;
+ *   - every request is answered, and one seed makes one trace.
+ *
+ *   groups_sim [SEED [COUNT]]     replays seeds
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/sim/sim_broker.h"
+#include "wire/find_coordinator.h"
+#include "wire/join_group.h"
+#include "wire/leave_group.h"
+#include "wire/metadata.h"
+#include "wire/offset_commit.h"
+#include "wire/offset_fetch.h"
+#include "wire/sync_group.h"
+
+#define CORES 2
+#define GROUPS 3
+#define PARTITIONS 2
+#define CLIENTS 3
+#define STEPS 60
+#define SESSION_MS 6000
+
+static uint64_t current_seed;
+
+#define expect(condition)                                                                          \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "seed %llu: %s:%d: %s\nreplay: build/tests/sim/groups_sim %llu\n",     \
+                    (unsigned long long)current_seed, __FILE__, __LINE__, #condition,              \
+                    (unsigned long long)current_seed);                                             \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static const char *const NAMES[GROUPS] = {"first", "second", "third"};
+
+struct place {
+    int64_t acknowledged; /* -1: none */
+    int64_t sent;         /* the largest ever sent */
+};
+
+struct history {
+    struct sim_broker broker;
+    struct sim_client clients[CLIENTS];
+    struct random random;
+    struct place places[GROUPS][PARTITIONS];
+    int64_t next;
+};
+
+static struct reader call(struct sim_client *client, struct writer *writer, bool flexible)
+{
+    sim_client_send(client, writer);
+    return sim_client_receive(client, flexible);
+}
+
+static void topic_create(struct sim_client *client)
+{
+    struct metadata_request request;
+    metadata_request_init(&request);
+    struct metadata_request_topic topic = {.name = BYTES_LITERAL("sim")};
+    request.topics = &topic;
+    request.topics_count = 1;
+    struct writer writer;
+    metadata_request_encode(sim_client_request(client, &writer, METADATA_KEY, 12, true), 12,
+                            &request);
+    struct reader reader = call(client, &writer, true);
+    struct metadata_response response;
+    expect(metadata_response_decode(&reader, 12, &client->arena, &response) == STATUS_OK);
+    expect(response.topics[0].error_code == 0);
+}
+
+static void coordinator_find(struct sim_client *client)
+{
+    struct find_coordinator_request request;
+    find_coordinator_request_init(&request);
+    request.key = BYTES_LITERAL("first");
+    struct writer writer;
+    find_coordinator_request_encode(
+        sim_client_request(client, &writer, FIND_COORDINATOR_KEY, 3, true), 3, &request);
+    struct reader reader = call(client, &writer, true);
+    struct find_coordinator_response response;
+    expect(find_coordinator_response_decode(&reader, 3, &client->arena, &response) == STATUS_OK);
+    expect(response.error_code == 0);
+    expect(response.node_id == 1);
+}
+
+/* ---- offsets ---- */
+
+static void commit(struct history *history, struct sim_client *client, int group, int32_t partition)
+{
+    struct place *place = &history->places[group][partition];
+    place->sent = ++history->next;
+    struct offset_commit_request_partition item;
+    offset_commit_request_partition_init(&item);
+    item.partition_index = partition;
+    item.committed_offset = place->sent;
+    item.committed_metadata = BYTES_LITERAL("note");
+    struct offset_commit_request_topic topic = {
+        .name = BYTES_LITERAL("sim"), .partitions = &item, .partitions_count = 1};
+    struct offset_commit_request request;
+    offset_commit_request_init(&request);
+    request.group_id = bytes_of_text(NAMES[group]);
+    request.topics = &topic;
+    request.topics_count = 1;
+    struct writer writer;
+    offset_commit_request_encode(sim_client_request(client, &writer, OFFSET_COMMIT_KEY, 8, true), 8,
+                                 &request);
+    struct reader reader = call(client, &writer, true);
+    struct offset_commit_response response;
+    expect(offset_commit_response_decode(&reader, 8, &client->arena, &response) == STATUS_OK);
+    int16_t code = response.topics[0].partitions[0].error_code;
+    if (code == 0) {
+        place->acknowledged = place->sent;
+    } else {
+        expect(code == status_code(STATUS_UNKNOWN_MEMBER_ID) || /* the group has members */
+               code == status_code(STATUS_COORDINATOR_LOAD_IN_PROGRESS) ||
+               code == status_code(STATUS_COORDINATOR_NOT_AVAILABLE));
+    }
+}
+
+/* False: the group is not ready. */
+static bool fetch(struct history *history, struct sim_client *client, int group)
+{
+    int32_t indexes[PARTITIONS] = {0, 1};
+    struct offset_fetch_request_group_topic topic = {.name = BYTES_LITERAL("sim"),
+                                                     .partition_indexes = indexes,
+                                                     .partition_indexes_count = PARTITIONS};
+    struct offset_fetch_request_group asked;
+    offset_fetch_request_group_init(&asked);
+    asked.group_id = bytes_of_text(NAMES[group]);
+    asked.topics = &topic;
+    asked.topics_count = 1;
+    struct offset_fetch_request request;
+    offset_fetch_request_init(&request);
+    request.groups = &asked;
+    request.groups_count = 1;
+    struct writer writer;
+    offset_fetch_request_encode(sim_client_request(client, &writer, OFFSET_FETCH_KEY, 8, true), 8,
+                                &request);
+    struct reader reader = call(client, &writer, true);
+    struct offset_fetch_response response;
+    expect(offset_fetch_response_decode(&reader, 8, &client->arena, &response) == STATUS_OK);
+    if (response.groups[0].error_code != 0) {
+        expect(response.groups[0].error_code == status_code(STATUS_COORDINATOR_LOAD_IN_PROGRESS));
+        return false;
+    }
+    for (int32_t i = 0; i < PARTITIONS; i++) {
+        int64_t offset = response.groups[0].topics[0].partitions[i].committed_offset;
+        struct place *place = &history->places[group][i];
+        expect(offset >= place->acknowledged);
+        expect(offset <= place->sent);
+        expect(offset < 0 || bytes_equal(response.groups[0].topics[0].partitions[i].metadata,
+                                         BYTES_LITERAL("note")));
+        place->acknowledged = offset; /* what was shown may not be taken back either */
+    }
+    return true;
+}
+
+/* ---- members ---- */
+
+static void join_send(struct sim_client *client, int group, struct bytes member)
+{
+    struct join_group_request_protocol protocol = {.name = BYTES_LITERAL("range"),
+                                                   .metadata = BYTES_LITERAL("meta")};
+    struct join_group_request request;
+    join_group_request_init(&request);
+    request.group_id = bytes_of_text(NAMES[group]);
+    request.session_timeout_ms = SESSION_MS;
+    request.rebalance_timeout_ms = SESSION_MS;
+    request.member_id = member;
+    request.protocol_type = BYTES_LITERAL("consumer");
+    request.protocols = &protocol;
+    request.protocols_count = 1;
+    struct writer writer;
+    join_group_request_encode(sim_client_request(client, &writer, JOIN_GROUP_KEY, 6, true), 6,
+                              &request);
+    sim_client_send(client, &writer);
+}
+
+static void leave(struct sim_client *client, int group, struct bytes member)
+{
+    struct leave_group_request_member leaver = {.member_id = member};
+    struct leave_group_request request;
+    leave_group_request_init(&request);
+    request.group_id = bytes_of_text(NAMES[group]);
+    request.members = &leaver;
+    request.members_count = 1;
+    struct writer writer;
+    leave_group_request_encode(sim_client_request(client, &writer, LEAVE_GROUP_KEY, 4, true), 4,
+                               &request);
+    struct reader reader = call(client, &writer, true);
+    struct leave_group_response response;
+    expect(leave_group_response_decode(&reader, 4, &client->arena, &response) == STATUS_OK);
+}
+
+static void sync(struct sim_client *client, int group, struct bytes member, int32_t generation)
+{
+    struct sync_group_request_assignment assignment = {.member_id = member,
+                                                       .assignment = BYTES_LITERAL("all of it")};
+    struct sync_group_request request;
+    sync_group_request_init(&request);
+    request.group_id = bytes_of_text(NAMES[group]);
+    request.generation_id = generation;
+    request.member_id = member;
+    request.assignments = &assignment;
+    request.assignments_count = 1;
+    struct writer writer;
+    sync_group_request_encode(sim_client_request(client, &writer, SYNC_GROUP_KEY, 4, true), 4,
+                              &request);
+    struct reader reader = call(client, &writer, true);
+    struct sync_group_response response;
+    expect(sync_group_response_decode(&reader, 4, &client->arena, &response) == STATUS_OK);
+    if (response.error_code == 0) {
+        expect(bytes_equal(response.assignment, BYTES_LITERAL("all of it")));
+    }
+}
+
+static struct join_group_response join_receive(struct sim_client *client)
+{
+    struct reader reader = sim_client_receive(client, true);
+    struct join_group_response response;
+    expect(join_group_response_decode(&reader, 6, &client->arena, &response) == STATUS_OK);
+    return response;
+}
+
+/* The only member of its group comes, gets everything, and goes; or vanishes while it waits, or
+ * without a word once it is in. */
+static void member_visit(struct history *history, struct sim_client *client, int group)
+{
+    char member[128] = "";
+    join_send(client, group, BYTES_LITERAL(""));
+    struct join_group_response response = join_receive(client);
+    if (response.error_code != status_code(STATUS_MEMBER_ID_REQUIRED)) {
+        return; /* loading */
+    }
+    expect(response.member_id.size < sizeof(member));
+    memcpy(member, response.member_id.data, response.member_id.size);
+    struct bytes id = bytes_of_text(member);
+    join_send(client, group, id);
+    if (random_below(&history->random, 4) == 0) {
+        sim_client_close(client); /* parked */
+        sim_client_open(client, &history->broker);
+        return;
+    }
+    response = join_receive(client);
+    if (response.error_code != 0) {
+        return;
+    }
+    int32_t generation = response.generation_id;
+    if (bytes_equal(response.leader, id)) {
+        expect(response.members_count >= 1);
+        sync(client, group, id, generation);
+    }
+    if (random_below(&history->random, 2) == 0) {
+        leave(client, group, id);
+    }
+}
+
+/* ---- histories ---- */
+
+static void clients_open(struct history *history)
+{
+    for (int i = 0; i < CLIENTS; i++) {
+        sim_client_open(&history->clients[i], &history->broker);
+    }
+}
+
+static void clients_close(struct history *history)
+{
+    for (int i = 0; i < CLIENTS; i++) {
+        sim_client_close(&history->clients[i]);
+    }
+}
+
+static void restart(struct history *history, bool power_cut)
+{
+    if (power_cut) {
+        sim_broker_crash(&history->broker);
+        clients_close(history);
+    } else {
+        clients_close(history);
+        sim_broker_stop(&history->broker);
+    }
+    sim_broker_start(&history->broker, CORES);
+    clients_open(history);
+    for (int group = 0; group < GROUPS; group++) {
+        while (!fetch(history, &history->clients[0], group)) {
+        }
+    }
+}
+
+static void history_step(struct history *history)
+{
+    struct random *random = &history->random;
+    struct sim_client *client = &history->clients[random_below(random, CLIENTS)];
+    int group = (int)random_below(random, GROUPS);
+    switch (random_below(random, 16)) {
+    case 0:
+        restart(history, random_below(random, 2) == 0);
+        return;
+    case 1:
+    case 2:
+        member_visit(history, client, group);
+        return;
+    case 3:
+    case 4:
+    case 5:
+        (void)fetch(history, client, group);
+        return;
+    default:
+        commit(history, client, group, (int32_t)random_below(random, PARTITIONS));
+        return;
+    }
+}
+
+static uint64_t history_run(uint64_t seed)
+{
+    current_seed = seed;
+    struct history *history = calloc(1, sizeof(*history));
+    expect(history != NULL);
+    random_init(&history->random, seed);
+    for (int group = 0; group < GROUPS; group++) {
+        for (int i = 0; i < PARTITIONS; i++) {
+            history->places[group][i] = (struct place){.acknowledged = -1, .sent = -1};
+        }
+    }
+    sim_broker_open(&history->broker, seed, CORES);
+    clients_open(history);
+    topic_create(&history->clients[0]);
+    coordinator_find(&history->clients[1]);
+    for (int step = 0; step < STEPS; step++) {
+        history_step(history);
+    }
+    restart(history, seed % 2 == 0);
+    clients_close(history);
+    sim_broker_stop(&history->broker);
+    uint64_t trace = sim_world_trace_hash(history->broker.world);
+    sim_broker_close(&history->broker);
+    free(history);
+    return trace;
+}
+
+int main(int count, char **arguments)
+{
+    uint64_t first = count > 1 ? strtoull(arguments[1], NULL, 10) : 1;
+    uint64_t seeds = count > 2 ? strtoull(arguments[2], NULL, 10) : count > 1 ? 1 : 20;
+    for (uint64_t seed = first; seed < first + seeds; seed++) {
+        uint64_t trace = history_run(seed);
+        expect(history_run(seed) == trace);
+    }
+    printf("%llu seeds, each twice with equal traces\n", (unsigned long long)seeds);
+    return 0;
+}
