@@ -98,7 +98,7 @@ static enum status partitions_decode(const struct transaction_log_value *log, st
 
 static enum status damage(enum status status)
 {
-    return status == STATUS_NO_MEMORY ? status : STATUS_CORRUPT_MESSAGE;
+    return status == STATUS_OK || status == STATUS_NO_MEMORY ? status : STATUS_CORRUPT_MESSAGE;
 }
 
 static enum status value_decode(struct bytes bytes, struct arena *arena,
