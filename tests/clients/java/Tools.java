@@ -24,6 +24,7 @@ import org.apache.kafka.tools.GetOffsetShell;
 import org.apache.kafka.tools.ProducerPerformance;
 import org.apache.kafka.tools.TopicCommand;
 import org.apache.kafka.tools.consumer.ConsoleConsumer;
+import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
 
 public final class Tools {
     private static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4", "zstd");
@@ -231,6 +232,37 @@ public final class Tools {
         OUT.println("ok ProducerPerformance acks=" + acks + " " + codec);
     }
 
+    private String groups(String... arguments) {
+        List<String> all = new ArrayList<>(List.of("--bootstrap-server", bootstrap));
+        all.addAll(Arrays.asList(arguments));
+        return good(ConsumerGroupCommand::main, "", all.toArray(String[]::new)).text;
+    }
+
+    /** The consumer protocol of KIP-848: two runs of one group, the second from where the first was. */
+    private void consumerProtocol() {
+        String topic = prefix + "protocol";
+        String group = prefix + "group";
+        create(topic, 3);
+        List<String> found = new ArrayList<>();
+        for (int turn = 0; turn < 2; turn++) {
+            good(ConsoleProducer::main, "a" + turn + "\nb" + turn + "\nc" + turn + "\n",
+                 "--bootstrap-server", bootstrap, "--topic", topic);
+            found.addAll(good(ConsoleConsumer::main, "", "--bootstrap-server", bootstrap, "--topic",
+                topic, "--group", group, "--max-messages", "3", "--timeout-ms", "20000",
+                "--consumer-property", "group.protocol=consumer", "--consumer-property",
+                "auto.offset.reset=earliest").lines());
+        }
+        found.sort(null);
+        expect(found.equals(List.of("a0", "a1", "b0", "b1", "c0", "c1")), "consumed", found);
+        String text = groups("--list", "--type", "consumer");
+        expect(text.contains(group), "list of groups", text);
+        text = groups("--describe", "--state", "--group", group);
+        expect(text.contains("Empty"), "state of the group", text);
+        text = groups("--describe", "--offsets", "--group", group);
+        expect(text.lines().filter(line -> line.contains(topic)).count() > 0, "offsets", text);
+        OUT.println("ok consumer protocol");
+    }
+
     private void run() {
         topicCommand();
         CODECS.forEach(this::roundTrip);
@@ -239,6 +271,7 @@ public final class Tools {
         producerPerformance("all", "none");
         producerPerformance("1", "lz4");
         producerPerformance("0", "zstd");
+        consumerProtocol();
         create(prefix + "verifiable", 1);
     }
 
@@ -262,6 +295,19 @@ public final class Tools {
         return result;
     }
 
+    /** What the coordinator wrote of the group of consumerProtocol(), as Kafka decodes it. */
+    private static void dumpGroups(Path data) throws IOException {
+        StringBuilder all = new StringBuilder();
+        for (Path log : logs(data, "__consumer_offsets-\\d+")) {
+            all.append(good(kafka.tools.DumpLogSegments::main, "", "--offsets-decoder",
+                            "--print-data-log", "--files", log.toString()).text);
+        }
+        for (int type : new int[] {1, 3, 5, 6, 7, 8}) {
+            expect(all.indexOf("\"type\":\"" + type + "\"") >= 0, "records of type " + type, all);
+        }
+        expect(all.indexOf("rror") < 0, "decoded records of groups", all);
+    }
+
     private static void dump(Path data) throws IOException {
         Pattern row = Pattern.compile("^\\| offset: (\\d+) .* key: (\\S+) payload: (.*)$");
         List<Path> compared = logs(data, ".*dump-[a-z0-9]+-0");
@@ -279,6 +325,7 @@ public final class Tools {
         }
         List<Path> others = logs(data, ".*-(headers|verifiable|performance-.*)-\\d+");
         others.forEach(Tools::dumpFile);
+        dumpGroups(data);
         OUT.println("ok DumpLogSegments, " + (compared.size() + others.size()) + " logs");
     }
 
