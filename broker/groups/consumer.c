@@ -660,26 +660,41 @@ void consumer_step(struct consumer *group, const struct consumer_event *event, s
 
 /* ---- the log ---- */
 
+/* What a log of ours never says, and one that lost its end in the middle of a batch may: epochs in
+ * the wrong order, a state that does not go with what is to be given up. */
+static void member_mend(struct consumer *group, struct consumer_member *member)
+{
+    if (member->revoking.count > 0) {
+        member->state = MEMBER_UNREVOKED;
+    } else if (member->state == MEMBER_UNREVOKED) {
+        member->state = MEMBER_UNRELEASED;
+    }
+    if (member->epoch > group->epoch) {
+        group->epoch = member->epoch; /* above the target's: the next heartbeat makes a new one */
+    }
+}
+
+static bool member_loaded(struct consumer *group, struct consumer_member *member, int64_t now_ms)
+{
+    if (!member->recorded) { /* assignments of a member that has gone */
+        member_close(group, member);
+        return true;
+    }
+    int64_t wait_ms = member->rebalance_ms < 0 ? 0 : member->rebalance_ms;
+    member->session_deadline_ms = now_ms + group->config->session_ms;
+    member->rebalance_deadline_ms = now_ms + wait_ms;
+    return member->pattern.size == 0 || pattern_join(group, member->pattern) != NULL;
+}
+
 bool consumer_loaded(struct consumer *group, int64_t now_ms)
 {
     LIST_EACH (&group->patterns, node) {
         LIST_ENTRY(node, struct consumer_pattern, node)->member_count = 0;
     }
     LIST_EACH (&group->members, node) {
-        struct consumer_member *member = LIST_ENTRY(node, struct consumer_member, node);
-        if (!member->recorded) { /* assignments of a member that has gone */
-            member_close(group, member);
-            continue;
-        }
-        if (member->pattern.size > 0 && pattern_join(group, member->pattern) == NULL) {
+        if (!member_loaded(group, LIST_ENTRY(node, struct consumer_member, node), now_ms)) {
             return false;
         }
-        member->state = member->revoking.count == 0 && member->state == MEMBER_UNREVOKED
-                            ? MEMBER_UNRELEASED
-                            : member->state;
-        member->session_deadline_ms = now_ms + group->config->session_ms;
-        int64_t wait_ms = member->rebalance_ms < 0 ? 0 : member->rebalance_ms;
-        member->rebalance_deadline_ms = now_ms + wait_ms;
     }
     LIST_EACH (&group->patterns, node) {
         struct consumer_pattern *pattern = LIST_ENTRY(node, struct consumer_pattern, node);
@@ -687,8 +702,15 @@ bool consumer_loaded(struct consumer *group, int64_t now_ms)
             pattern_free(group, pattern);
         }
     }
+    if (!held_build(group)) {
+        return false;
+    }
+    group->epoch = group->target_epoch > group->epoch ? group->target_epoch : group->epoch;
+    LIST_EACH (&group->members, node) {
+        member_mend(group, LIST_ENTRY(node, struct consumer_member, node));
+    }
     group->catalog_version = 0;
-    return held_build(group);
+    return true;
 }
 
 bool consumer_is_blank(const struct consumer *group)

@@ -12,6 +12,8 @@
 
 /* More partitions than any topic has; an index of the log is not believed without a bound. */
 #define INDEX_LIMIT (1 << 20)
+/* Nor an epoch that would not leave room for a long life. */
+#define EPOCH_LIMIT (1 << 30)
 
 enum {
     KEY_EPOCH = CONSUMER_GROUP_METADATA_KEY_KEY,
@@ -323,6 +325,9 @@ static enum status replay_epoch(struct consumer *group, const struct shard_recor
         record->value.data == NULL
             ? STATUS_OK
             : VALUE_READ(record, arena, consumer_group_metadata_value_decode, &value);
+    if (status == STATUS_OK && (value.epoch < 0 || value.epoch >= EPOCH_LIMIT)) {
+        status = STATUS_MALFORMED;
+    }
     if (status == STATUS_OK) {
         group->epoch = value.epoch;
         group->hash = value.metadata_hash;
@@ -340,6 +345,10 @@ static enum status replay_target_epoch(struct consumer *group, const struct shar
             ? STATUS_OK
             : VALUE_READ(record, arena, consumer_group_target_assignment_metadata_value_decode,
                          &value);
+    if (status == STATUS_OK &&
+        (value.assignment_epoch < 0 || value.assignment_epoch >= EPOCH_LIMIT)) {
+        status = STATUS_MALFORMED;
+    }
     if (status == STATUS_OK) {
         group->target_epoch = value.assignment_epoch;
         group->target_written = record->value.data != NULL;
@@ -453,6 +462,9 @@ static enum status replay_assignment(struct consumer *group, struct bytes id,
         if (status != STATUS_OK) {
             return status;
         }
+    }
+    if (value.member_epoch < CONSUMER_EPOCH_LEAVE_STATIC || value.member_epoch >= EPOCH_LIMIT) {
+        return STATUS_MALFORMED;
     }
     struct consumer_member *member =
         record->value.data == NULL ? member_find(group, id) : member_make(group, id);
