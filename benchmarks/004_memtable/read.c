@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads: gets (R39) and scans (R40). */
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "benchmarks/004_memtable/suite.h"
+
+struct get_case {
+    bool miss;
+    int threads;
+    int writers;
+    double bloom_rate;
+};
+
+/* The memtable's figure is the time of one get; the plain map is its anchor. */
+static void get_group(struct suite *suite, const struct get_case *get, void *const tables[2])
+{
+    const struct table_kind *const kinds[2] = {&table_plain, &table_memtable};
+    struct row rows[2];
+    for (int i = 0; i < 2; i++) {
+        struct latency *latency = calloc(1, sizeof(*latency));
+        rows[i] = suite_row(i == 0 ? "plain" : "get", get->threads, FIGURE_P99, latency);
+        snprintf(rows[i].params, sizeof(rows[i].params),
+                 "op=get find=%s writers=%d bloom=%g keys=%llu", get->miss ? "miss" : "hit",
+                 get->writers, i == 0 ? 0 : get->bloom_rate, (unsigned long long)suite->key_count);
+        rows[i].seed_figure = i == 0 ? 0.45 : 0.145;
+        rows[i].seed_note = "004 N1 read p99 us; projected";
+    }
+    for (int run = 0; run < suite->runs; run++) {
+        for (int i = 0; i < 2; i++) {
+            if (!options_want(&suite->options, "get", rows[1].params)) {
+                continue;
+            }
+            struct drive drive = {
+                .kind = kinds[i],
+                .table = tables[i],
+                .op = get->miss ? DRIVE_GET_MISS : DRIVE_GET,
+                .threads = get->threads,
+                .writers = get->writers,
+                .key_count = suite->key_count,
+                .op_count = suite->options.full ? 1000000 : 200000,
+                .time_one_in = 2,
+                .latency = rows[i].latency,
+            };
+            row_begin(&rows[i]);
+            drive_run(&drive);
+            row_end_in(&rows[i], drive.op_count, drive.op_count * KEY_SIZE, drive.seconds);
+            check(drive.missed == (get->miss ? drive.op_count : 0));
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        snprintf(rows[i].extra, sizeof(rows[i].extra), "ns p50=%.0f p95=%.0f p99=%.0f p999=%.0f",
+                 latency_us(rows[i].latency, 0.5) * 1000, latency_us(rows[i].latency, 0.95) * 1000,
+                 latency_us(rows[i].latency, 0.99) * 1000,
+                 latency_us(rows[i].latency, 0.999) * 1000);
+        report_row(&suite->report, &rows[i], i == 0 ? NULL : &rows[0]);
+        free(rows[i].latency);
+    }
+}
+
+static void rows_get(struct suite *suite)
+{
+    static const double blooms[] = {0, 0.01};
+    static const int threads[] = {1, 8, 64};
+    void *tables[2] = {table_plain.open(NULL), NULL};
+    struct latency *latency = calloc(1, sizeof(*latency));
+    suite_fill(&table_plain, tables[0], suite->key_count, 1, latency);
+    free(latency);
+    for (size_t b = 0; b < ARRAY_COUNT(blooms); b++) {
+        tables[1] = suite_filled(suite, &(struct form){.shards = 32,
+                                                       .locks = MEMTABLE_LOCKS_SHARDS,
+                                                       .bloom_rate = blooms[b],
+                                                       .key_count = suite->key_count,
+                                                       .seed = SUITE_SEED});
+        for (size_t t = 0; t < ARRAY_COUNT(threads); t++) {
+            for (int miss = 0; miss < 2; miss++) {
+                for (int writers = 0; writers <= 8; writers += 8) {
+                    if (suite->options.full || (t == 0 && writers == 0)) {
+                        get_group(suite,
+                                  &(struct get_case){miss == 1, threads[t], writers, blooms[b]},
+                                  tables);
+                    }
+                }
+            }
+        }
+        table_memtable.close(tables[1]);
+    }
+    table_plain.close(tables[0]);
+}
+
+/* ---- scans ---- */
+
+static void scan_once(struct memtable *memtable, struct random *random, uint64_t key_count,
+                      uint64_t count)
+{
+    uint8_t memory[KEY_SIZE];
+    uint64_t first = random_below(random, key_count - count + 1);
+    struct memtable_scan *scan = memtable_scan_open(
+        memtable, &(struct memtable_scan_options){.begin = key_of(2 * first, memory),
+                                                  .count_hint = (uint32_t)count});
+    check(scan != NULL);
+    for (uint64_t i = 0; i < count; i++) {
+        struct key_item item;
+        uint8_t expected[KEY_SIZE];
+        check(memtable_scan_next(scan, &item));
+        check(bytes_equal(item.key, key_of(2 * (first + i), expected)));
+    }
+    memtable_scan_close(scan);
+}
+
+static void scan_run(struct suite *suite, struct memtable *memtable, uint64_t count,
+                     struct row *row)
+{
+    struct random random;
+    random_init(&random, 7);
+    uint64_t keys = suite->options.full ? 4000000 : 400000; /* of a run */
+    uint64_t rounds = keys / count < 3 ? 3 : keys / count;
+    rounds = rounds > 20000 ? 20000 : rounds;
+    row_begin(row);
+    for (uint64_t i = 0; i < rounds; i++) {
+        uint64_t begin_ns = clock_ns();
+        scan_once(memtable, &random, suite->key_count, count);
+        row_latency(row, clock_ns() - begin_ns);
+    }
+    row_end(row, rounds, rounds * count * KEY_SIZE);
+}
+
+static void rows_scan(struct suite *suite)
+{
+    static const uint32_t shards[] = {1, 16, 32};
+    static const uint64_t counts[] = {10, 100, 1000, 100000};
+    void *tables[ARRAY_COUNT(shards)];
+    for (size_t s = 0; s < ARRAY_COUNT(shards); s++) {
+        tables[s] = suite_filled(suite, &(struct form){.shards = shards[s],
+                                                       .locks = MEMTABLE_LOCKS_SHARDS,
+                                                       .seed = SUITE_SEED});
+    }
+    for (size_t c = 0; c < ARRAY_COUNT(counts); c++) {
+        struct row rows[ARRAY_COUNT(shards)];
+        for (size_t s = 0; s < ARRAY_COUNT(shards); s++) {
+            rows[s] = suite_row("scan", 1, FIGURE_P50, calloc(1, sizeof(struct latency)));
+            snprintf(rows[s].params, sizeof(rows[s].params), "op=scan m=%llu shards=%u keys=%llu",
+                     (unsigned long long)counts[c], shards[s],
+                     (unsigned long long)suite->key_count);
+            rows[s].seed_figure = counts[c] != 1000 ? 0 : shards[s] == 1 ? 50 : 18;
+            rows[s].seed_note = "004 N1 scan of 1K us; projected";
+        }
+        for (int run = 0; run < suite->runs; run++) {
+            for (size_t s = 0; s < ARRAY_COUNT(shards); s++) {
+                if (options_want(&suite->options, "scan", rows[s].params)) {
+                    scan_run(suite, table_of(tables[s]), counts[c], &rows[s]);
+                }
+            }
+        }
+        for (size_t s = 0; s < ARRAY_COUNT(shards); s++) {
+            report_row(&suite->report, &rows[s], s == 0 ? NULL : &rows[0]);
+            free(rows[s].latency);
+        }
+    }
+    for (size_t s = 0; s < ARRAY_COUNT(shards); s++) {
+        table_memtable.close(tables[s]);
+    }
+}
+
+void rows_read(struct suite *suite)
+{
+    rows_get(suite);
+    rows_scan(suite);
+}
