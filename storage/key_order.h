@@ -54,6 +54,13 @@ static inline size_t key_common(struct bytes a, struct bytes b)
 {
     size_t size = a.size < b.size ? a.size : b.size;
     size_t at = 0;
+    for (; at + 8 <= size; at += 8) {
+        uint64_t left = get_be64(a.data + at);
+        uint64_t right = get_be64(b.data + at);
+        if (left != right) {
+            return at + (size_t)__builtin_clzll(left ^ right) / 8;
+        }
+    }
     while (at < size && a.data[at] == b.data[at]) {
         at += 1;
     }

@@ -10,6 +10,7 @@
 
 #define WIDTH KEYTREE_WIDTH
 #define LINE ((size_t)64)
+#define AHEAD 8 /* records that a cursor asks the memory for before it gets there */
 
 struct keytree_block {
     struct keytree_block *next;
@@ -42,33 +43,36 @@ struct fences {
 
 /* ---- memory ---- */
 
-/* Room for `size` bytes of a record or of a node, whichever it is. Blocks double from 2 KiB, so
- * that a shard with a few keys is small and one with many wastes little. */
+static size_t tree_room(const struct keytree *tree)
+{
+    return (size_t)(tree->node_cursor - tree->record_cursor);
+}
+
+/* Room for `size` bytes of a record or of a node, whichever it is. A block is a 16th of what the
+ * tree has, so that a shard with a few keys is small and one with many wastes little. */
 static bool tree_add_block(struct keytree *tree, size_t size)
 {
-    size_t wanted = sizeof(struct keytree_block) + size + LINE;
-    if (wanted < tree->block_size) {
-        wanted = tree->block_size;
-    }
+    size_t wanted = tree->held / 16;
+    wanted = wanted < KEYTREE_BLOCK_SIZE_MIN   ? KEYTREE_BLOCK_SIZE_MIN
+             : wanted > KEYTREE_BLOCK_SIZE_MAX ? KEYTREE_BLOCK_SIZE_MAX
+                                               : wanted;
+    size_t least = sizeof(struct keytree_block) + size + LINE;
+    wanted = wanted < least ? least : wanted;
     struct keytree_block *block = supply_acquire(tree->supply, wanted);
     if (block == NULL) {
         return false;
     }
-    block->size = wanted;
-    if (tree->block_size < KEYTREE_BLOCK_SIZE_MAX) {
-        tree->block_size *= 2;
+    if (tree_room(tree) > (size_t)(tree->spare_limit - tree->spare_cursor)) {
+        tree->spare_cursor = tree->record_cursor;
+        tree->spare_limit = tree->node_cursor;
     }
+    block->size = wanted;
     block->next = tree->block;
     tree->block = block;
     tree->held += wanted;
     tree->record_cursor = (uint8_t *)(block + 1);
     tree->node_cursor = (uint8_t *)(((uintptr_t)block + wanted) & ~(uintptr_t)(LINE - 1));
     return true;
-}
-
-static size_t tree_room(const struct keytree *tree)
-{
-    return (size_t)(tree->node_cursor - tree->record_cursor);
 }
 
 static void *tree_acquire_node(struct keytree *tree, size_t size)
@@ -85,11 +89,16 @@ static void *tree_acquire_node(struct keytree *tree, size_t size)
 static struct keytree_record *tree_acquire_record(struct keytree *tree, struct bytes key)
 {
     size_t size = (sizeof(struct keytree_record) + key.size + 7) & ~(size_t)7;
-    if (key.size > UINT32_MAX || (tree_room(tree) < size && !tree_add_block(tree, size))) {
+    if (key.size > UINT32_MAX) {
         return NULL;
     }
-    struct keytree_record *record = (struct keytree_record *)(void *)tree->record_cursor;
-    tree->record_cursor += size;
+    bool spare = (size_t)(tree->spare_limit - tree->spare_cursor) >= size;
+    if (!spare && tree_room(tree) < size && !tree_add_block(tree, size)) {
+        return NULL;
+    }
+    uint8_t **cursor = spare ? &tree->spare_cursor : &tree->record_cursor;
+    struct keytree_record *record = (struct keytree_record *)(void *)*cursor;
+    *cursor += size;
     tree->size += size;
     tree->payload += size;
     record->key_size = (uint32_t)key.size;
@@ -101,7 +110,7 @@ static struct keytree_record *tree_acquire_record(struct keytree *tree, struct b
 
 void keytree_init(struct keytree *tree, struct supply *supply)
 {
-    *tree = (struct keytree){.supply = supply, .block_size = KEYTREE_BLOCK_SIZE_MIN};
+    *tree = (struct keytree){.supply = supply};
 }
 
 void keytree_deinit(struct keytree *tree)
@@ -436,8 +445,8 @@ struct keytree_record *keytree_step(struct keytree_cursor *cursor)
     }
     uint32_t position = cursor->position;
     cursor->position += 1;
-    if (position + 4 < leaf->count) { /* records lie anywhere: ask for one ahead */
-        __builtin_prefetch(leaf->records[leaf->order[position + 4]]);
+    if (position + AHEAD < leaf->count) { /* records lie anywhere: ask for them in time */
+        __builtin_prefetch(leaf->records[leaf->order[position + AHEAD]]);
     }
     return leaf->records[leaf->order[position]];
 }
@@ -450,8 +459,12 @@ struct keytree_record *keytree_seek(const struct keytree *tree, struct bytes key
         return NULL;
     }
     const struct leaf *leaf = tree_leaf_of(tree, key);
+    leaf_prefetch(leaf, 0);
     cursor->leaf = leaf;
     cursor->position = leaf_position(leaf, key);
+    for (uint32_t i = cursor->position; i < leaf->count && i < cursor->position + AHEAD; i++) {
+        __builtin_prefetch(leaf->records[leaf->order[i]]);
+    }
     return keytree_step(cursor);
 }
 

@@ -40,14 +40,15 @@ struct keytree {
     struct supply *supply; /* borrowed */
     void *root;            /* a leaf at height 0; NULL: empty */
     uint32_t height;
-    uint32_t block_size; /* of the next block */
     struct keytree_block *block;
     uint8_t *record_cursor; /* records grow upwards in the newest block, */
     uint8_t *node_cursor;   /* nodes downwards */
-    uint64_t count;         /* records, removed ones too */
-    uint64_t size;          /* bytes of records and nodes */
-    uint64_t payload;       /* bytes of records alone */
-    uint64_t held;          /* bytes of blocks */
+    uint8_t *spare_cursor;  /* room for records that an older block had left for no node */
+    uint8_t *spare_limit;
+    uint64_t count;   /* records, removed ones too */
+    uint64_t size;    /* bytes of records and nodes */
+    uint64_t payload; /* bytes of records alone */
+    uint64_t held;    /* bytes of blocks */
 };
 
 /* 32 bytes and the key. */

@@ -7,11 +7,13 @@
  * MERGE_NEWEST, the newest alone.
  *
  * M1  Within a run keys never fall, and of equal keys the newest comes first, the others `repeats`.
- *     A run that steps back is a damaged file, not a bug: STATUS_MALFORMED. (Seen in the first 8
- *     bytes of the key only.)
- * M2  The merge copies no key and holds 16 bytes a run, in the caller's memory: what a merge costs
+ *     A run that steps back is a damaged file, not a bug: STATUS_MALFORMED. (Seen up to 8 bytes
+ *     behind `skip` only.)
+ * M2  The merge copies no key and holds 48 bytes a run, in the caller's memory: what a merge costs
  *     is the runs' own buffers. merge_plan() says how many of those fit a budget.
- * M3  A step costs log2(count) comparisons of 8 bytes, whole keys where those are equal.
+ * M3  A step costs log2(count) comparisons of 8 bytes: those behind what all keys that the runs
+ *     stand on begin with, `skip`. Whole keys are compared only where these are equal. A key that
+ *     begins otherwise shortens skip, which never grows again: at most 32 times in a merge.
  *
  * A tournament of winners, not of losers: a duplicate is taken out below the winner, in place,
  * while the winner stands still; so its key needs no copy to be compared with.
@@ -36,31 +38,38 @@ struct merge_run {
      * merge with it.
      */
     enum status (*advance)(struct merge_run *run);
-    /* the merge's own */
-    uint64_t prefix; /* first 8 bytes of the key, big-endian */
-    uint32_t index;
-    bool ended;
 };
 
+/* Of one run, and of one inner place of the tournament. */
 struct merge_node {
-    struct merge_run *winner; /* of the runs below, NULL: all of them ended */
-    bool tie;                 /* both sides stand on one key */
+    uint64_t head;    /* of the run's key, behind skip */
+    struct bytes key; /* the run's */
+    int64_t offset;   /* the run's */
+    bool ended;       /* the run is at its end */
+    bool tie;         /* at this place two equal keys met */
+    uint32_t winner;  /* of the runs below this place, an index */
 };
+
+#define MERGE_SKIP_MAX 32
 
 enum merge_equal {
     MERGE_NEWEST, /* of equal keys the newest offset alone */
     MERGE_ALL,
 };
 
+#define MERGE_NONE UINT32_MAX
+
 struct merge {
     struct merge_run **runs; /* borrowed */
     struct merge_node *nodes;
     uint32_t count;
-    uint32_t started;           /* runs that stand on their first item */
-    struct merge_run *standing; /* handed out last, not yet stepped */
-    struct merge_run *moving;   /* has to step before anything else */
+    uint32_t started;  /* runs that stand on their first item */
+    uint32_t standing; /* run handed out last, not yet stepped; MERGE_NONE */
+    uint32_t moving;   /* run that has to step before anything else; MERGE_NONE */
     enum merge_equal equal;
     uint64_t dropped; /* older items of equal keys, MERGE_NEWEST */
+    size_t skip;      /* M3 */
+    uint8_t beginning[MERGE_SKIP_MAX];
 };
 
 /* `runs` and `nodes` are arrays of `count` in the caller's memory, lent until the merge is left. */
