@@ -37,7 +37,7 @@ struct cell {
     bool single;          /* the anchor program */
     bool whole;           /* a slab is handed over when it is full, not in pieces */
     bool dsync;
-    bool no_allocate;
+    enum slab_space space;
     bool no_pin;
     enum slab_engine engine;
     int slab_count; /* 0: 2 */
@@ -71,6 +71,7 @@ struct outcome {
     struct latency flush_latency;
 };
 
+static const char *const space_names[] = {"allocated", "growing", "written"};
 static const char *const engine_names[] = {"uring", "posix", "pwrite"};
 
 static void cell_params(const struct cell *cell, char *out, size_t size)
@@ -90,10 +91,10 @@ static void cell_params(const struct cell *cell, char *out, size_t size)
         return;
     }
     snprintf(out, size,
-             "capacity=%s total=%lluMiB slabs=%d flush=%s allocate=%s engine=%s depth=%d pin=%s "
+             "capacity=%s total=%lluMiB slabs=%d flush=%s space=%s engine=%s depth=%d pin=%s "
              "producers=%d zstd=%d",
              capacity, total, cell->slab_count, cell->whole ? "whole" : "early",
-             cell->no_allocate ? "off" : "on", engine_names[cell->engine], cell->depth,
+             space_names[cell->space], engine_names[cell->engine], cell->depth,
              cell->no_pin ? "off" : "on", cell->producers == 0 ? 1 : cell->producers,
              cell->zstd_level);
 }
@@ -253,7 +254,7 @@ static void run_slab(struct bench *bench, const struct cell *cell, struct row *r
         .slab_count = cell->slab_count,
         .depth = cell->depth,
         .dsync = cell->dsync,
-        .allocate = !cell->no_allocate,
+        .space = cell->space,
         .engine = cell->engine,
     };
     if (!slab_open(&slab, &options, &outcome->flush_latency)) {
@@ -424,17 +425,24 @@ static void rows_capacity(struct bench *bench, uint64_t total, int runs, uint64_
 static void rows_engine(struct bench *bench, uint64_t total, int runs)
 {
     static const uint64_t capacities[] = {64 * KIB, 256 * KIB, 1 * MIB, 2 * MIB, 4 * MIB};
+    static const struct {
+        enum slab_space space;
+        enum slab_engine engine;
+    } variants[] = {{SLAB_GROWING, SLAB_PWRITE}, {SLAB_ALLOCATED, SLAB_PWRITE},
+                    {SLAB_WRITTEN, SLAB_PWRITE}, {SLAB_ALLOCATED, SLAB_POSIX},
+                    {SLAB_GROWING, SLAB_URING},  {SLAB_ALLOCATED, SLAB_URING},
+                    {SLAB_WRITTEN, SLAB_URING}};
     for (size_t i = 0; i < ARRAY_COUNT(capacities); i++) {
         for (int dsync = 0; dsync < 2; dsync++) {
-            struct cell base = {.capacity = capacities[i], .total = total, .dsync = dsync == 1};
-            struct cell cells[5];
-            for (int k = 0; k < 5; k++) {
-                cells[k] = base;
-                cells[k].name = k == 0 ? "allocate_off" : "allocate_on";
-                cells[k].no_allocate = k == 0 || k == 3;
-                cells[k].engine = k < 2 ? SLAB_PWRITE : k == 2 ? SLAB_POSIX : SLAB_URING;
+            struct cell cells[ARRAY_COUNT(variants)];
+            for (size_t k = 0; k < ARRAY_COUNT(variants); k++) {
+                cells[k] = (struct cell){.name = "space",
+                                         .capacity = capacities[i],
+                                         .total = total,
+                                         .dsync = dsync == 1,
+                                         .space = variants[k].space,
+                                         .engine = variants[k].engine};
             }
-            cells[3].name = "allocate_off";
             run_group(bench, cells, ARRAY_COUNT(cells), runs);
         }
     }

@@ -59,10 +59,14 @@ bool slab_open(struct slab *slab, const struct slab_options *options, struct lat
     slab->piece_count = slab->memory_size / slab->options.piece_size;
     slab->pieces = calloc(slab->piece_count, sizeof(*slab->pieces));
     check(slab->pieces != NULL);
-    if (options->allocate) {
-        uint64_t size = (options->total + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
-        int error = posix_fallocate(slab->file, 0, (off_t)size);
-        check(error == 0);
+    uint64_t size = (options->total + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
+    if (options->space != SLAB_GROWING) {
+        check(posix_fallocate(slab->file, 0, (off_t)size) == 0);
+    }
+    for (uint64_t at = 0; at < size && options->space == SLAB_WRITTEN;) {
+        uint64_t part = size - at < slab->memory_size ? size - at : slab->memory_size;
+        check(pwrite(slab->file, slab->memory, part, (off_t)at) == (ssize_t)part);
+        at += part;
     }
     return true;
 }

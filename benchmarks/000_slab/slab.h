@@ -24,6 +24,12 @@ enum slab_engine {
     SLAB_PWRITE, /* the caller's own thread, which waits */
 };
 
+enum slab_space {
+    SLAB_ALLOCATED, /* fallocate: extents that were never written */
+    SLAB_GROWING,   /* none: each write makes the file longer */
+    SLAB_WRITTEN,   /* zeros were written before: what a write costs without the file system */
+};
+
 struct slab_options {
     const char *path;
     uint64_t capacity;   /* bytes, a multiple of the page */
@@ -32,7 +38,7 @@ struct slab_options {
     int slab_count;
     int depth; /* writes in flight at most */
     bool dsync;
-    bool allocate;
+    enum slab_space space;
     enum slab_engine engine;
 };
 
