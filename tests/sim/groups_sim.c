@@ -8,6 +8,9 @@
  *   - two answers of one generation name one leader;
  *   - every request is answered, and one seed makes one trace.
  *
+ * With every third seed writes fail now and then: what was refused may come to light after the next
+ * start, and what was acknowledged stays.
+ *
  *   groups_sim [SEED [COUNT]]     replays seeds
  */
 #include <stdio.h>
@@ -28,8 +31,11 @@
 #define CLIENTS 3
 #define STEPS 60
 #define SESSION_MS 6000
+#define FAULTY_ONE_IN 3         /* seeds */
+#define FAULT_PER_MILLION 30000 /* of writes */
 
 static uint64_t current_seed;
+static uint64_t fault_count;
 
 #define expect(condition)                                                                          \
     do {                                                                                           \
@@ -54,6 +60,7 @@ struct history {
     struct random random;
     struct place places[GROUPS][PARTITIONS];
     int64_t next;
+    bool faulty;
 };
 
 static struct reader call(struct sim_client *client, struct writer *writer, bool flexible)
@@ -281,8 +288,15 @@ static void clients_close(struct history *history)
     }
 }
 
+static void faults_set(struct history *history, bool on)
+{
+    sim_world_set_fault(history->broker.world, SIM_WRITE_ERROR,
+                        on && history->faulty ? FAULT_PER_MILLION : 0);
+}
+
 static void restart(struct history *history, bool power_cut)
 {
+    faults_set(history, false);
     if (power_cut) {
         sim_broker_crash(&history->broker);
         clients_close(history);
@@ -296,6 +310,7 @@ static void restart(struct history *history, bool power_cut)
         while (!fetch(history, &history->clients[0], group)) {
         }
     }
+    faults_set(history, true);
 }
 
 static void history_step(struct history *history)
@@ -328,6 +343,7 @@ static uint64_t history_run(uint64_t seed)
     struct history *history = calloc(1, sizeof(*history));
     expect(history != NULL);
     random_init(&history->random, seed);
+    history->faulty = seed % FAULTY_ONE_IN == 0;
     for (int group = 0; group < GROUPS; group++) {
         for (int i = 0; i < PARTITIONS; i++) {
             history->places[group][i] = (struct place){.acknowledged = -1, .sent = -1};
@@ -337,13 +353,16 @@ static uint64_t history_run(uint64_t seed)
     clients_open(history);
     topic_create(&history->clients[0]);
     coordinator_find(&history->clients[1]);
+    faults_set(history, true);
     for (int step = 0; step < STEPS; step++) {
         history_step(history);
     }
     restart(history, seed % 2 == 0);
+    faults_set(history, false);
     clients_close(history);
     sim_broker_stop(&history->broker);
     uint64_t trace = sim_world_trace_hash(history->broker.world);
+    fault_count += sim_world_fault_count(history->broker.world, SIM_WRITE_ERROR);
     sim_broker_close(&history->broker);
     free(history);
     return trace;
@@ -357,6 +376,7 @@ int main(int count, char **arguments)
         uint64_t trace = history_run(seed);
         expect(history_run(seed) == trace);
     }
-    printf("%llu seeds, each twice with equal traces\n", (unsigned long long)seeds);
+    printf("%llu seeds, each twice with equal traces; %llu writes failed\n",
+           (unsigned long long)seeds, (unsigned long long)fault_count);
     return 0;
 }
