@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A broker for the whole run, and the waiting that tests of groups do."""
+"""A broker for the whole run, and the waiting that tests of groups do. With WEIR_GROUPS_KAFKA=1 the
+broker is Apache Kafka: are the tests themselves right?"""
+import os
 import pathlib
 import random
 import socket
@@ -34,7 +36,10 @@ class Served:
     """A broker at a fixed port, so that clients find it again after a kill."""
 
     def __init__(self):
-        self.broker = Broker("weir", fixed_port(), SETTINGS)
+        kind = "kafka" if os.environ.get("WEIR_GROUPS_KAFKA") else "weir"
+        own = () if kind == "weir" else ("offsets.topic.replication.factor=1",)
+        common = [s for s in SETTINGS if kind == "weir" or not s.startswith("memory.")]
+        self.broker = Broker(kind, fixed_port(), [*common, *own])
         self.broker.start()
         self.bootstrap = self.broker.wait_ready()
 
