@@ -7,6 +7,7 @@
 #include "wire/frame.h"
 
 #define MEMORY_SIZE (64 * MIB)
+#define ROUNDS_MAX 1000 /* at one moment */
 #define VIRTUAL_NS_MAX UINT64_C(120000000000)
 
 /* What a power cut leaves behind is not freed: leaks are what it is about. */
@@ -34,8 +35,28 @@ static uint64_t next_event_ns(struct sim_broker *broker)
     return next;
 }
 
-/* One round over all cores and the client; the clock moves when nobody has anything left to do. */
-static void step_all(struct sim_broker *broker, bool *alive)
+struct sim_pace {
+    uint64_t next_ns; /* the next event, as the last round saw it */
+    int32_t rounds;   /* since the clock moved */
+};
+
+/* Mail or a due step is work of this moment: time must not pass over it. */
+static bool is_busy(const struct sim_broker *broker)
+{
+    for (int32_t i = 0; i < broker->server.core_count; i++) {
+        const struct core *core = &broker->server.cores[i];
+        if (atomic_load(&core->mailbox.head) != NULL || !list_is_empty(&core->runnable) ||
+            !list_is_empty(&core->ready)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One round over all cores and the client. The clock moves when nobody has anything left to do: two
+ * rounds see the same next event, because what a tick gathered is submitted by the next one. Or
+ * when that takes suspiciously long. */
+static void step_all(struct sim_broker *broker, bool *alive, struct sim_pace *pace)
 {
     for (int32_t i = 0; i < broker->server.core_count; i++) {
         if (alive[i]) {
@@ -44,8 +65,13 @@ static void step_all(struct sim_broker *broker, bool *alive)
     }
     (void)ring_step(broker->client_ring, 0);
     uint64_t next = next_event_ns(broker);
-    if (next != UINT64_MAX && next > sim_world_now_ns(broker->world)) {
+    bool quiet = next == pace->next_ns && !is_busy(broker);
+    pace->next_ns = next;
+    pace->rounds++;
+    if (next != UINT64_MAX && next > sim_world_now_ns(broker->world) &&
+        (quiet || pace->rounds > ROUNDS_MAX)) {
         sim_world_advance(broker->world, next);
+        pace->rounds = 0;
     }
 }
 
@@ -55,9 +81,10 @@ void sim_broker_run(struct sim_broker *broker, bool (*done)(void *context), void
     for (int32_t i = 0; i < CORES_MAX; i++) {
         alive[i] = true;
     }
+    struct sim_pace pace = {0};
     uint64_t limit = sim_world_now_ns(broker->world) + VIRTUAL_NS_MAX;
     while (!done(context)) {
-        step_all(broker, alive);
+        step_all(broker, alive, &pace);
         must(sim_world_now_ns(broker->world) < limit, "stuck", "too many virtual seconds");
     }
 }
@@ -77,7 +104,7 @@ void sim_broker_start(struct sim_broker *broker, int32_t core_count)
         .rings = rings,
         .memory_size = MEMORY_SIZE,
         .files_max = 256,
-        .seed = 1,
+        .seed = ++broker->start_count, /* ids made after a crash are not those made before it */
     };
     must(server_open(&broker->server, &options, message) == 0, "start", message);
     for (int32_t i = 0; i < core_count; i++) {

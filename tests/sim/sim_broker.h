@@ -18,6 +18,7 @@ struct sim_broker {
     struct heap heap; /* of the configuration */
     struct ring *client_ring;
     bool running;
+    uint64_t start_count;
 };
 
 /* Opens a world and starts a broker of `core_count` cores on its data folder. */
