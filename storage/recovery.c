@@ -8,6 +8,7 @@
 #include "storage/folder.h"
 #include "storage/partition_state.h"
 #include "storage/planted.h"
+#include "storage/recovery_epochs.h"
 #include "storage/recovery_producers.h"
 #include "storage/scan.h"
 #include "storage/tail.h"
@@ -65,6 +66,7 @@ static void recovery_take_header(struct recovery *recovery)
     segment->created_ms = tail->created_ms;
     segment->rebuilt = (tail->flags & TAIL_REBUILT) != 0;
     segment->aborted = (tail->flags & TAIL_ABORTED) != 0;
+    segment->aborted_sum = tail->aborted_sum;
     if ((tail->flags & TAIL_NO_PRODUCERS) != 0) {
         segment->producers_none_offset = tail->offset;
     }
@@ -532,6 +534,9 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
     struct epochs saved = partition->epochs;
     if (status == STATUS_OK) {
         status = recovery_load_segments(partition, &folder, offset_until);
+    }
+    if (status == STATUS_OK && !known) {
+        status = recovery_find_epochs(partition);
     }
     if (status == STATUS_OK) {
         recovery_place(partition);

@@ -76,7 +76,9 @@ static bool load_aborted(struct partition *partition, struct segment *segment, i
     if (run == NULL) {
         return false;
     }
-    bool good = size % TRANSACTION_INDEX_ENTRY_SIZE == 0;
+    bool good = size % TRANSACTION_INDEX_ENTRY_SIZE == 0 &&
+                (segment->aborted_sum == 0 ||
+                 segment->aborted_sum == transaction_index_sum(segment, bytes_of(run, size)));
     for (size_t i = 0; good && i < size / TRANSACTION_INDEX_ENTRY_SIZE; i++) {
         struct producers_aborted entry;
         good = transaction_index_decode(bytes_of(run, size), i, &entry);

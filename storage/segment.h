@@ -92,6 +92,7 @@ struct segment {
     bool aborted;  /* holds the marker of an aborted transaction */
     int64_t producers_none_offset; /* no producer was known here; -1 says nothing */
     int64_t aborted_until;         /* markers below this offset are in .txnindex */
+    uint64_t aborted_sum;          /* of .txnindex as last written; 0: not known */
     bool damaged;                  /* its log ends before end_offset: rot that a scan found */
     bool rows_lost; /* the tail file is damaged; rows come back with the next upkeep */
 };

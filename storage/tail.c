@@ -155,6 +155,7 @@ static struct tail_header tail_header_now(struct segment *segment, uint32_t flag
         .created_ms = segment->created_ms,
         .log_start_offset = partition->log_start_offset,
         .running = tail_running_row(segment),
+        .aborted_sum = segment->aborted_sum,
     };
 }
 

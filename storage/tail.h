@@ -51,8 +51,9 @@ struct tail_header {
     int64_t created_ms;
     int64_t log_start_offset;
     struct block_row running; /* of the block that contains D, its sum covers the bytes below D */
+    uint64_t aborted_sum;     /* of the .txnindex as last written, which has none; 0: not known */
 };
-_Static_assert(sizeof(struct tail_header) == 144, "the header has no padding");
+_Static_assert(sizeof(struct tail_header) == 152, "the header has no padding");
 
 struct tail_trailer {
     uint64_t magic;

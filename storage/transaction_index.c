@@ -31,6 +31,11 @@ bool transaction_index_decode(struct bytes data, size_t index, struct producers_
            entry->last_offset >= entry->first_offset;
 }
 
+uint64_t transaction_index_sum(const struct segment *segment, struct bytes data)
+{
+    return segment_sum(segment, UINT32_MAX, data.data, data.size);
+}
+
 static void transaction_index_run(struct job *job)
 {
     struct segment *segment = job->segment;
@@ -38,6 +43,8 @@ static void transaction_index_run(struct job *job)
     JOB_CALL(job, job_save(job, job->path, job->memory, (size_t)job->size));
     if (job->op.result >= 0) {
         segment->aborted_until = job->position;
+        segment->aborted_sum =
+            transaction_index_sum(segment, bytes_of(job->memory, (size_t)job->size));
     }
     cache_release_run(job->store, job->memory, job->memory_size);
     segment_drop(segment);

@@ -20,3 +20,5 @@
 [[nodiscard]] struct job *transaction_index_job(struct segment *segment, int64_t offset_until);
 /* Entry `index` of the file's bytes; false when it is damaged. Pure. */
 bool transaction_index_decode(struct bytes data, size_t index, struct producers_aborted *entry);
+/* What the tail file remembers of the file's bytes, since they carry no sum of their own. */
+uint64_t transaction_index_sum(const struct segment *segment, struct bytes data);
