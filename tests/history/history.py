@@ -123,7 +123,7 @@ def main():
     finally:
         broker.close()
     for sentence in wrong[:SHOWN_MAX]:
-        print(f"FAILED {sentence}")
+        print(f"FAILED {sentence[:200]}")
     if wrong:
         print(f"{len(wrong)} findings, replay: history.py --seed {options.seed}")
     return 1 if wrong else 0

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exactly once: records are copied inside transactions while the broker is killed.
 
-    copy.py [--records 40000] [--kills 4] [--clients librdkafka,java] [--seed N] [--kafka]
+    transfer.py [--records 40000] [--kills 4] [--clients librdkafka,java] [--seed N] [--kafka]
 
 Each client reads its own input topic as a group, writes to its own output topic and commits the
 offsets with the transaction; some transactions are aborted and done again. What a read_committed
