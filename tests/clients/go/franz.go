@@ -136,6 +136,29 @@ func (c *franz) read(topic string, partition int, offset int64, count int) []rec
 	return records
 }
 
+func (c *franz) consume(topic, group string, count int) []record {
+	consumer := franzClient(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
+		kgo.FetchMaxWait(100*time.Millisecond), kgo.DisableAutoCommit(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	defer consumer.Close() // leaves
+	limit, cancel := context.WithTimeout(context.Background(), waitTime)
+	defer cancel()
+	records := []record{}
+	for len(records) < count {
+		fetches := consumer.PollFetches(limit)
+		check(fetches.Err(), "franz-go: poll as a member of "+group)
+		for _, m := range fetches.Records() {
+			r := record{partition: int(m.Partition), key: m.Key, value: m.Value, time: m.Timestamp}
+			for _, h := range m.Headers {
+				r.headers = append(r.headers, header{h.Key, h.Value})
+			}
+			records = append(records, r)
+		}
+	}
+	check(consumer.CommitUncommittedOffsets(limit), "franz-go: commit")
+	return records
+}
+
 func (c *franz) offsetAt(topic string, partition int, t time.Time) int64 {
 	listed, err := c.admin.ListOffsetsAfterMilli(context.Background(), t.UnixMilli(), topic)
 	check(err, "franz-go: list offsets")

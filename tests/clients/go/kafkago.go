@@ -127,6 +127,26 @@ func (c *kafkaGo) read(topic string, partition int, offset int64, count int) []r
 	return records
 }
 
+func (c *kafkaGo) consume(topic, group string, count int) []record {
+	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{bootstrap}, Topic: topic,
+		GroupID: group, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: 100 * time.Millisecond,
+		StartOffset: kafka.FirstOffset})
+	records := []record{}
+	limit, cancel := context.WithTimeout(context.Background(), waitTime)
+	defer cancel()
+	for len(records) < count {
+		m, err := reader.ReadMessage(limit) // and commits
+		check(err, "kafka-go: read as a member of "+group)
+		r := record{partition: m.Partition, key: m.Key, value: m.Value, time: m.Time}
+		for _, h := range m.Headers {
+			r.headers = append(r.headers, header{h.Key, h.Value})
+		}
+		records = append(records, r)
+	}
+	check(reader.Close(), "kafka-go: leave "+group)
+	return records
+}
+
 func (c *kafkaGo) offsets(topic string, request kafka.OffsetRequest) kafka.PartitionOffsets {
 	answer, err := c.api.ListOffsets(context.Background(), &kafka.ListOffsetsRequest{
 		Topics: map[string][]kafka.OffsetRequest{topic: {request}}})

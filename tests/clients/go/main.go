@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -48,6 +49,8 @@ type client interface {
 	write(topic, codec string, acks int, idempotent bool, records []record) ([]int64, error)
 	// read returns count records of a partition from an offset on.
 	read(topic string, partition int, offset int64, count int) []record
+	// consume returns count records as the member of a group, commits what it read, and leaves.
+	consume(topic, group string, count int) []record
 	offsetAt(topic string, partition int, t time.Time) int64 // -1: none
 	bounds(topic string, partition int) (int64, int64)
 }
@@ -192,6 +195,24 @@ func large(c client) {
 	fmt.Println("ok", c.name(), "large")
 }
 
+// Each round begins where the one before it committed.
+func group(c client) {
+	topic := created(c, "group", 3, nil)
+	for round := 0; round < 2; round++ {
+		records := makeRecords(recordCount, 3)
+		_, err := c.write(topic, "none", -1, false, records)
+		check(err, c.name()+": write "+topic)
+		got := c.consume(topic, topicName(c, "members"), recordCount)
+		order := func(a, b record) int {
+			return 10*(a.partition-b.partition) + a.time.Compare(b.time)
+		}
+		slices.SortStableFunc(got, order)
+		slices.SortStableFunc(records, order)
+		compare(c, got, records)
+	}
+	fmt.Println("ok", c.name(), "group")
+}
+
 func admin(c client) {
 	topic := created(c, "admin", 5, map[string]string{"retention.ms": "123456789"})
 	if got := c.partitions(topic); got != 5 {
@@ -236,6 +257,7 @@ func main() {
 		roundTrip(c, "many-partitions", "snappy", -1, false, 30)
 		seek(c)
 		large(c)
+		group(c)
 		admin(c)
 	}
 }

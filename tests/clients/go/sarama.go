@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -127,6 +128,69 @@ func (c *saramaClient) read(topic string, partition int, offset int64, count int
 			fail("sarama: %d records of %d arrived", i, count)
 		}
 	}
+	return records
+}
+
+// member hands what it reads to a channel until it has enough.
+type member struct {
+	messages chan *sarama.ConsumerMessage
+	enough   context.Context
+}
+
+func (m *member) Setup(sarama.ConsumerGroupSession) error   { return nil }
+func (m *member) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+
+func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession,
+	claim sarama.ConsumerGroupClaim) error {
+	for {
+		select {
+		case message, open := <-claim.Messages():
+			if !open {
+				return nil
+			}
+			session.MarkMessage(message, "")
+			m.messages <- message
+		case <-m.enough.Done():
+			session.Commit()
+			return nil
+		}
+	}
+}
+
+func (c *saramaClient) consume(topic, group string, count int) []record {
+	config := saramaConfig()
+	config.Consumer.Offsets.Initial = sarama.OffsetOldest
+	config.Metadata.Retry.Max = 3
+	consumer, err := sarama.NewConsumerGroup([]string{bootstrap}, group, config)
+	check(err, "sarama: group")
+	enough, finish := context.WithCancel(context.Background())
+	m := &member{make(chan *sarama.ConsumerMessage, count), enough}
+	done := make(chan error)
+	go func() {
+		var err error
+		for err == nil && enough.Err() == nil {
+			err = consumer.Consume(enough, []string{topic}, m)
+		}
+		done <- err
+	}()
+	records := []record{}
+	limit := time.After(waitTime)
+	for len(records) < count {
+		select {
+		case got := <-m.messages:
+			r := record{partition: int(got.Partition), key: got.Key, value: got.Value,
+				time: got.Timestamp}
+			for _, h := range got.Headers {
+				r.headers = append(r.headers, header{string(h.Key), h.Value})
+			}
+			records = append(records, r)
+		case <-limit:
+			fail("sarama: %d records of %d arrived in the group", len(records), count)
+		}
+	}
+	finish()
+	check(<-done, "sarama: consume")
+	check(consumer.Close(), "sarama: leave "+group)
 	return records
 }
 

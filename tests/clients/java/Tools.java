@@ -238,10 +238,10 @@ public final class Tools {
         return good(ConsumerGroupCommand::main, "", all.toArray(String[]::new)).text;
     }
 
-    /** The consumer protocol of KIP-848: two runs of one group, the second from where the first was. */
-    private void consumerProtocol() {
-        String topic = prefix + "protocol";
-        String group = prefix + "group";
+    /** Two runs of one group, the second from where the first was. */
+    private void groupProtocol(String protocol) {
+        String topic = prefix + protocol;
+        String group = prefix + "group-" + protocol;
         create(topic, 3);
         List<String> found = new ArrayList<>();
         for (int turn = 0; turn < 2; turn++) {
@@ -249,18 +249,37 @@ public final class Tools {
                  "--bootstrap-server", bootstrap, "--topic", topic);
             found.addAll(good(ConsoleConsumer::main, "", "--bootstrap-server", bootstrap, "--topic",
                 topic, "--group", group, "--max-messages", "3", "--timeout-ms", "20000",
-                "--consumer-property", "group.protocol=consumer", "--consumer-property",
+                "--consumer-property", "group.protocol=" + protocol, "--consumer-property",
                 "auto.offset.reset=earliest").lines());
         }
         found.sort(null);
         expect(found.equals(List.of("a0", "a1", "b0", "b1", "c0", "c1")), "consumed", found);
-        String text = groups("--list", "--type", "consumer");
+        String text = groups("--list", "--type", protocol);
         expect(text.contains(group), "list of groups", text);
         text = groups("--describe", "--state", "--group", group);
         expect(text.contains("Empty"), "state of the group", text);
         text = groups("--describe", "--offsets", "--group", group);
         expect(text.lines().filter(line -> line.contains(topic)).count() > 0, "offsets", text);
-        OUT.println("ok consumer protocol");
+        OUT.println("ok group protocol " + protocol);
+    }
+
+    /** What administrators do to a group whose members are gone; the other one is for the dump. */
+    private void groupCommand() {
+        String topic = prefix + "classic";
+        String group = prefix + "group-altered";
+        String text = groups("--reset-offsets", "--group", group, "--topic", topic, "--to-earliest",
+                             "--execute");
+        expect(text.contains(topic), "reset of offsets", text);
+        text = groups("--describe", "--offsets", "--group", group);
+        expect(text.lines().filter(line -> line.contains(topic)).count() == 3, "lag", text);
+        text = groups("--delete-offsets", "--group", group, "--topic", topic);
+        expect(text.contains("Successful"), "deletion of offsets", text);
+        groups("--reset-offsets", "--group", group, "--topic", topic, "--to-latest", "--execute");
+        text = groups("--delete", "--group", group);
+        expect(text.contains("successful"), "deletion of the group", text);
+        text = groups("--list");
+        expect(!text.contains(group), "list after the deletion", text);
+        OUT.println("ok ConsumerGroupCommand");
     }
 
     private void run() {
@@ -271,7 +290,9 @@ public final class Tools {
         producerPerformance("all", "none");
         producerPerformance("1", "lz4");
         producerPerformance("0", "zstd");
-        consumerProtocol();
+        groupProtocol("consumer");
+        groupProtocol("classic");
+        groupCommand();
         create(prefix + "verifiable", 1);
     }
 
@@ -295,14 +316,14 @@ public final class Tools {
         return result;
     }
 
-    /** What the coordinator wrote of the group of consumerProtocol(), as Kafka decodes it. */
+    /** What the coordinator wrote of the groups of groupProtocol(), as Kafka decodes it. */
     private static void dumpGroups(Path data) throws IOException {
         StringBuilder all = new StringBuilder();
         for (Path log : logs(data, "__consumer_offsets-\\d+")) {
             all.append(good(kafka.tools.DumpLogSegments::main, "", "--offsets-decoder",
                             "--print-data-log", "--files", log.toString()).text);
         }
-        for (int type : new int[] {1, 3, 5, 6, 7, 8}) {
+        for (int type : new int[] {1, 2, 3, 5, 6, 7, 8}) {
             expect(all.indexOf("\"type\":\"" + type + "\"") >= 0, "records of type " + type, all);
         }
         expect(all.indexOf("rror") < 0, "decoded records of groups", all);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The scenario list of tests/clients/README.md with two Node clients. kafkajs consumes only in
-// groups, so what both write is read by the fetch of @platformatic/kafka, and once more by kcat.
+// groups, so what both write is read by the fetch of @platformatic/kafka, and once more by kcat;
+// its groups have a scenario of their own.
 import { execFileSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import process from 'node:process'
@@ -154,6 +155,55 @@ async function kafkaJs () {
   console.log('ok kafkajs admin')
 }
 
+// Two members share the topic, and what they committed is where the next one begins.
+async function kafkaJsGroup () {
+  const kafka = new Kafka({ clientId: 'kafkajs', brokers: [bootstrap], logLevel: logLevel.NOTHING })
+  const admin = kafka.admin()
+  await admin.connect()
+  const topic = topicName('kafkajs-group')
+  const groupId = topicName('kafkajs-members')
+  await admin.createTopics({ topics: [{ topic, numPartitions: 4 }] })
+  await served(topic, 4)
+  const producer = kafka.producer()
+  await producer.connect()
+  const send = (first, count) => producer.send({ topic, messages: Array.from({ length: count },
+    (_, i) => ({ value: `${first + i}`, partition: i % 4 })) })
+  const member = async seen => {
+    const consumer = kafka.consumer({ groupId, heartbeatInterval: 200 })
+    await consumer.connect()
+    await consumer.subscribe({ topic, fromBeginning: true })
+    await consumer.run({ eachMessage: async ({ message }) => { seen.push(`${message.value}`) } })
+    return consumer
+  }
+  const sorted = values => [...new Set(values)].sort((a, b) => a - b).join()
+  const due = (first, count) => Array.from({ length: count }, (_, i) => first + i).join()
+
+  await send(0, 100)
+  const seen = []
+  const members = await Promise.all([member(seen), member(seen)])
+  await until('two members do not read 100 records', () => sorted(seen) === due(0, 100))
+  await until('two members do not share', async () => {
+    const { groups: [group] } = await admin.describeGroups([groupId])
+    return group.state === 'Stable' && group.members.length === 2
+  })
+  for (const consumer of members) await consumer.disconnect()
+  const [{ partitions }] = await admin.fetchOffsets({ groupId, topics: [topic] })
+  expect(partitions.every(p => p.offset === '25'), 'committed offsets', partitions)
+
+  await send(100, 8)
+  const later = []
+  const last = await member(later)
+  await until('the next member does not read on', () => sorted(later) === due(100, 8))
+  expect(later.length === 8, 'read again:', later)
+  await last.disconnect()
+  expect((await admin.listGroups()).groups.some(g => g.groupId === groupId), 'list of groups')
+  await admin.deleteGroups([groupId])
+  expect(!(await admin.listGroups()).groups.some(g => g.groupId === groupId), 'deleted group')
+  await producer.disconnect()
+  await admin.disconnect()
+  console.log('ok kafkajs group')
+}
+
 async function platformatic () {
   const options = { clientId: 'platformatic', bootstrapBrokers: [bootstrap], retries: 3,
     timeout: waitMs }
@@ -195,6 +245,7 @@ async function platformatic () {
 }
 
 await kafkaJs()
+await kafkaJsGroup()
 await platformatic()
 await reader.close(true)
 process.exit(0)
