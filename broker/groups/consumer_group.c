@@ -9,6 +9,8 @@
 #include "topic/name.h"
 
 #define NS_PER_MS UINT64_C(1000000)
+/* Bytes of keys and values in one batch: half of what it may have, for the rest of each record. */
+#define BATCH_CONTENT_MAX (SHARD_APPEND_SIZE_MAX / 2)
 
 static struct core *core_of(const struct group *group)
 {
@@ -170,14 +172,64 @@ static enum status append_settle(struct group *group, const struct shard_append 
     return shard_client_status(status);
 }
 
-static void append_start(struct group *group, struct shard_append *append,
-                         const struct consumer_output *output)
+/* An append that no client waits for. */
+struct consumer_write {
+    struct shard_append append;
+    struct group *group;
+};
+
+static void write_durable(struct shard_append *append)
 {
-    append->records = output == NULL ? NULL : output->records;
-    append->record_count = output == NULL ? 0 : output->record_count;
+    struct consumer_write *write = CONTAINER_OF(append, struct consumer_write, append);
+    struct group *group = write->group;
+    struct heap *heap = group->groups->heap;
+    (void)append_settle(group, append); /* nobody waits */
+    heap_release(heap, write, sizeof(*write));
+}
+
+static void append_send(struct group *group, struct shard_append *append,
+                        const struct shard_record *records, int32_t count)
+{
+    append->records = records;
+    append->record_count = count;
     group_hold(group);
     group->consumer->append_count++;
     shard_append(group->groups->shard, append);
+}
+
+/* V2: all batches but the last. Answers how many records that were; without memory the last one
+ * has them all, and is refused if that is too much. */
+static int32_t batches_send(struct group *group, const struct consumer_output *output)
+{
+    int32_t sent = 0;
+    size_t size = 0;
+    for (int32_t i = 0; i < output->record_count; i++) {
+        size_t more = output->records[i].key.size + output->records[i].value.size;
+        if (i > sent && size + more > BATCH_CONTENT_MAX) {
+            struct consumer_write *write = heap_acquire(group->groups->heap, sizeof(*write));
+            if (write == NULL) {
+                break;
+            }
+            write->group = group;
+            write->append.done = write_durable;
+            append_send(group, &write->append, output->records + sent, i - sent);
+            sent = i;
+            size = 0;
+        }
+        size += more;
+    }
+    return sent;
+}
+
+/* Without records: a barrier behind all that was appended before. */
+static void append_start(struct group *group, struct shard_append *append,
+                         const struct consumer_output *output)
+{
+    static const struct consumer_output nothing = {0};
+    output = output == NULL ? &nothing : output;
+    int32_t sent = batches_send(group, output);
+    append_send(group, append, sent == 0 ? output->records : output->records + sent,
+                output->record_count - sent);
 }
 
 static void reason_tell(const struct group *group, const struct consumer_output *output)
@@ -308,21 +360,6 @@ void group_run_consumer_heartbeat(struct coordinator_call *base)
 }
 
 /* ---- deadlines ---- */
-
-/* An append that no client waits for. */
-struct consumer_write {
-    struct shard_append append;
-    struct group *group;
-};
-
-static void write_durable(struct shard_append *append)
-{
-    struct consumer_write *write = CONTAINER_OF(append, struct consumer_write, append);
-    struct group *group = write->group;
-    struct heap *heap = group->groups->heap;
-    (void)append_settle(group, append); /* nobody waits */
-    heap_release(heap, write, sizeof(*write));
-}
 
 /* For a step that no client waits for. False: no memory, and the shard reads its log again. */
 static bool write_start(struct group *group, const struct consumer_output *output)
@@ -455,7 +492,10 @@ enum status group_consumer_may_commit(const struct group *group, const struct gr
         .transactional = commit->transactional,
         .version = commit->version,
     };
-    return consumer_check_commit(group->consumer->machine, &asked);
+    enum status status = consumer_check_commit(group->consumer->machine, &asked);
+    /* Transactional producers know the older word alone. */
+    return status == STATUS_STALE_MEMBER_EPOCH && commit->transactional ? STATUS_ILLEGAL_GENERATION
+                                                                        : status;
 }
 
 static void describe_durable(struct shard_append *append)

@@ -6,8 +6,10 @@
  * V1  A step changes memory at once; its answer goes home when its records, and all that were
  *     appended before, are durable. An append that fails, and memory that runs out in the middle of
  *     a step, throw the shard's memory away and read its log again (S3 of broker/shard.h).
- * V2  The records of one step are one batch, at most SHARD_APPEND_SIZE_MAX: a step that moves some
- *     hundred thousand partitions at once is refused, and its group goes on as it was.
+ * V2  The records of one step are one batch, or several when they are many; the last one decides.
+ *     A crash between two of them leaves a beginning of the step, and that is sound: the group's
+ *     epoch stands before the targets and theirs behind them, so a target that is not whole is made
+ *     again; a member without an assignment has to join again.
  * V3  An empty group changes its kind when somebody comes with the other protocol: its tombstones
  *     stand before the first record of the new kind. One with members does not: members of both
  *     protocols in one group (the online migration of KIP-848) are not served, and the newcomer is

@@ -282,6 +282,29 @@ static bool member_topics(const struct step *step, const struct target_topics *t
     return true;
 }
 
+/* All of a group read the same, as a rule: what the one before reads is looked up once. */
+static bool members_spec(struct step *step, const struct target_topics *topics,
+                         struct assignor_group *spec)
+{
+    const struct consumer_member *last = NULL;
+    LIST_EACH (&step->group->members, node) {
+        const struct consumer_member *member = LIST_ENTRY(node, struct consumer_member, node);
+        struct assignor_member *out = &spec->members[spec->member_count++];
+        out->id = member->id;
+        out->instance_id = member->instance_id;
+        out->current = parts_of(&member->target);
+        if (last != NULL && bytes_equal(last->pattern, member->pattern) &&
+            names_equal(&last->names, &member->names)) {
+            out->topics = out[-1].topics;
+            out->topic_count = out[-1].topic_count;
+        } else if (!member_topics(step, topics, member, out)) {
+            return false;
+        }
+        last = member;
+    }
+    return true;
+}
+
 static bool target_spec(struct step *step, struct assignor_group *spec)
 {
     struct consumer *group = step->group;
@@ -302,17 +325,7 @@ static bool target_spec(struct step *step, struct assignor_group *spec)
     }
     spec->topics = rows;
     spec->topic_count = topics.count;
-    LIST_EACH (&group->members, node) {
-        const struct consumer_member *member = LIST_ENTRY(node, struct consumer_member, node);
-        struct assignor_member *out = &spec->members[spec->member_count++];
-        out->id = member->id;
-        out->instance_id = member->instance_id;
-        out->current = parts_of(&member->target);
-        if (!member_topics(step, &topics, member, out)) {
-            return false;
-        }
-    }
-    return true;
+    return members_spec(step, &topics, spec);
 }
 
 bool target_make(struct step *step)
