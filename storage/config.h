@@ -16,6 +16,7 @@ struct partition_config {
     bool delete_old;                /* cleanup.policy contains delete */
     bool compact;                   /* cleanup.policy contains compact */
     bool log_append_time;           /* message.timestamp.type */
+    bool key_index;                 /* compact, or weir.key.index */
 };
 
 enum writer_kind {
@@ -34,5 +35,7 @@ enum writer_kind {
 #define TAIL_INTERVAL_MS 1000
 /* A producer snapshot after so much log, at roll and at a clean stop. */
 #define SNAPSHOT_INTERVAL_SIZE (INT64_C(64) << 20)
+/* Memory of one segment's keys; a segment whose keys fill it ends early. */
+#define KEY_INDEX_SIZE_MAX (UINT64_C(16) << 20)
 /* Files start over before positions leave int32 (Kafka's limit for one file). */
 #define SEGMENT_SIZE_LIMIT INT64_C(2147483647)

@@ -486,6 +486,11 @@ struct memtable_shard_counters memtable_counters(const struct memtable *memtable
     return sum;
 }
 
+uint64_t memtable_size(const struct memtable *memtable)
+{
+    return counter_get(&memtable->supply.size);
+}
+
 uint64_t memtable_allocations(const struct memtable *memtable)
 {
     return counter_get(&memtable->supply.calls);

@@ -141,6 +141,8 @@ struct memtable_shard_counters memtable_shard_counters(const struct memtable *me
                                                        uint32_t shard);
 /* Of all shards together. `held` counts what is drawn from size_max. */
 struct memtable_shard_counters memtable_counters(const struct memtable *memtable);
+/* Bytes drawn from size_max now. */
+uint64_t memtable_size(const struct memtable *memtable);
 /* Blocks acquired so far: what a put may allocate, and nothing else. */
 uint64_t memtable_allocations(const struct memtable *memtable);
 /* The shard of a key: for tests, and for showing it. */

@@ -209,6 +209,7 @@ static bool partition_roll(struct partition *partition)
     struct segment *segment = partition->next;
     segment->base_offset = segment->end_offset = partition->end_offset;
     segment->log_position = old == NULL ? 0 : old->log_position + old->size;
+    segment->key_index = partition->config.key_index;
     if (!partition_add_segment(partition, segment)) {
         partition_refuse(partition, STATUS_KAFKA_STORAGE_ERROR, false);
         return false;
@@ -217,6 +218,9 @@ static bool partition_roll(struct partition *partition)
     partition->roll_due = false;
     if (old != NULL) {
         old->sealed = true;
+        if (old->keyed != NULL && old->visible == old->size) {
+            partition_keys_seal(old);
+        }
         tend_capture(partition);
     }
     if (partition->writing == NULL || partition->writing->durable == partition->writing->size) {
@@ -652,6 +656,7 @@ struct partition_facts partition_facts(const struct partition *partition)
 void partition_configure(struct partition *partition, const struct partition_config *config)
 {
     partition->config = *config;
+    partition_keys_configure(partition);
 }
 
 void partition_set_epoch(struct partition *partition, int32_t leader_epoch)

@@ -186,6 +186,11 @@ struct partition_epoch_end {
 };
 struct partition_epoch_end partition_epoch_end(const struct partition *partition, int32_t epoch);
 
+struct key_entry;
+/* The newest decided record of the key in the active segment, of a topic with a key index. Sealed
+ * segments are asked through their files. False: there is none, or no index of that segment. */
+bool partition_key_get(struct partition *partition, struct bytes key, struct key_entry *entry);
+
 /* ---- facts ---- */
 
 struct partition_facts {

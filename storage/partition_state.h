@@ -114,6 +114,15 @@ void partition_refuse(struct partition *partition, enum status status, bool pend
 void partition_fire_watches(struct partition *partition, bool all);
 /* A write failed: P5. The reload follows from upkeep. */
 void partition_break(struct partition *partition, int64_t error, const char *what);
+/* The high watermark passed the batch, which lies at segment->visible; its memory is still there.
+ */
+void partition_keys_note(struct segment *segment, struct bytes batch);
+/* The whole segment is visible and takes no more. */
+void partition_keys_seal(struct segment *segment);
+/* Blocking: the keys of the active segment, from its log. */
+void partition_keys_load(struct partition *partition);
+/* After a change of the configuration. */
+void partition_keys_configure(struct partition *partition);
 /* Takes the marker out of a control batch; false when it is not one of a transaction. */
 bool partition_decode_marker(const uint8_t *batch, size_t size, struct producers_marker *marker);
 /* Blocking: runs the ring until nothing of the partition is in flight. */

@@ -548,6 +548,9 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
         partition->epochs_changed = !known || !epochs_equal(&partition->epochs, &saved);
         status = recovery_load_producers(partition, &folder);
     }
+    if (status == STATUS_OK) {
+        partition_keys_load(partition);
+    }
     folder_close(&folder);
     return status;
 }

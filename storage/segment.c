@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "storage/keyed.h"
 #include "storage/partition_state.h"
 #include "storage/store_state.h"
 #include "storage/tail.h"
@@ -67,6 +68,9 @@ void segment_drop(struct segment *segment)
         list_remove(&segment->file.node);
     }
     segment_unload_rows(segment);
+    if (segment->keyed != NULL) {
+        keyed_close(segment->keyed);
+    }
     segment->magic = 0;
     heap_release(store->heap, segment, sizeof(*segment));
 }

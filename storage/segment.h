@@ -27,6 +27,7 @@
 #include "wire/batch.h"
 #include "wire/status.h"
 
+struct keyed;
 struct partition;
 struct store;
 
@@ -85,11 +86,13 @@ struct segment {
     uint32_t tail_rows; /* rows on disk that stay as they are */
     bool tail_sealed;   /* the file on disk is final */
 
-    bool sealed;   /* takes no more appends */
-    bool finished; /* sealed, its tail file final, the file trimmed */
-    bool named;    /* the file has its own name and the folder is synced */
-    bool rebuilt;  /* rows come from a scan and cannot vouch for the time before it */
-    bool aborted;  /* holds the marker of an aborted transaction */
+    bool sealed;         /* takes no more appends */
+    bool finished;       /* sealed, its tail file final, the file trimmed */
+    bool named;          /* the file has its own name and the folder is synced */
+    bool rebuilt;        /* rows come from a scan and cannot vouch for the time before it */
+    bool aborted;        /* holds the marker of an aborted transaction */
+    bool key_index;      /* its keys are noted from its first batch on */
+    struct keyed *keyed; /* from the first visible batch on, until it is sealed; NULL none */
     int64_t producers_none_offset; /* no producer was known here; -1 says nothing */
     int64_t aborted_until;         /* markers below this offset are in .txnindex */
     uint64_t aborted_sum;          /* of .txnindex as last written; 0: not known */

@@ -153,6 +153,7 @@ void topic_config_to_partition(const struct topic_config *config,
         .delete_old = config->delete_old,
         .compact = config->compact,
         .log_append_time = config->log_append_time,
+        .key_index = config->compact || config->key_index,
     };
 }
 

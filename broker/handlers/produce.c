@@ -119,7 +119,7 @@ static enum status batch_prepare(struct request *request, const struct image_top
         .memory = core->scratch, .size = BATCH_SCRATCH_SIZE, .heap = &core->heap};
     append->now_ms = ring_wall_ms(core->ring);
     const struct batch_rules rules = {
-        .walk = config->validate_records,
+        .walk = config->validate_records || config->compact, /* records without a key never go */
         .key_required = config->compact,
         .log_append_time = config->log_append_time,
         .now_ms = append->now_ms,

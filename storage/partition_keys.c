@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The key index of a log's active segment (keyed.h): fed by commit, batch by batch, as the high
+ * watermark passes them; made again from the log at recovery. A log without a key index pays one
+ * test of a flag for each batch.
+ */
+#include "base/check.h"
+#include "storage/key_entry.h"
+#include "storage/keyed.h"
+#include "storage/partition_state.h"
+#include "storage/scan.h"
+
+/* Scratch of the codecs: a run while it lasts, the heap when there is none. The stream itself needs
+ * little, and that little from here. */
+#define STREAM_SIZE 1024
+
+static void keys_feed(struct segment *segment, struct bytes batch, int64_t position)
+{
+    struct store *store = segment->store;
+    struct producers_marker marker = {0};
+    struct batch_header header;
+    batch_header_decode(&header, batch.data);
+    if ((header.attributes & BATCH_CONTROL) != 0) {
+        (void)partition_decode_marker(batch.data, batch.size, &marker);
+    }
+    _Alignas(16) uint8_t stream[STREAM_SIZE];
+    struct batch_scratch scratch = {.memory = stream, .size = sizeof(stream), .heap = store->heap};
+    bool packed = (header.attributes & BATCH_CODEC_MASK) != CODEC_NONE;
+    uint8_t *run = packed ? cache_acquire_run(store, BATCH_SCRATCH_SIZE) : NULL;
+    if (run != NULL) {
+        scratch.memory = run;
+        scratch.size = BATCH_SCRATCH_SIZE;
+    }
+    keyed_note(segment->keyed, batch, (uint32_t)position, marker, scratch);
+    if (run != NULL) {
+        cache_release_run(store, run, BATCH_SCRATCH_SIZE);
+    }
+}
+
+static bool keys_open(struct segment *segment)
+{
+    struct store *store = segment->store;
+    if (segment->keyed == NULL) {
+        segment->keyed = keyed_open(store->heap, store->hash_seed, KEY_INDEX_SIZE_MAX);
+    }
+    return segment->keyed != NULL;
+}
+
+static void keys_drop(struct segment *segment)
+{
+    if (segment->keyed != NULL) {
+        keyed_close(segment->keyed);
+        segment->keyed = NULL;
+    }
+    segment->key_index = false;
+}
+
+/* A full index ends its segment, and the next one begins empty. Where there was no memory (X3) that
+ * would not help: the segment goes on without an index. */
+static void keys_judge(struct segment *segment)
+{
+    struct partition *partition = segment->partition;
+    if (segment->keyed != NULL && keyed_is_whole(segment->keyed)) {
+        if (keyed_is_full(segment->keyed) && segment == partition_active(partition)) {
+            partition->roll_due = true;
+        }
+        return;
+    }
+    diag_line(segment->store->diag, DIAG_WARN, "storage/keys",
+              "no memory for the keys of a segment, it has no index; its log is whole",
+              "partition=%s base_offset=%lld size_max=%llu", partition->name,
+              (long long)segment->base_offset, (unsigned long long)KEY_INDEX_SIZE_MAX);
+    keys_drop(segment);
+}
+
+void partition_keys_note(struct segment *segment, struct bytes batch)
+{
+    check(segment->key_index);
+    if (keys_open(segment)) {
+        keys_feed(segment, batch, segment->visible);
+    }
+    keys_judge(segment);
+}
+
+void partition_keys_seal(struct segment *segment)
+{
+    check(segment->sealed);
+    check(segment->visible == segment->size);
+    keys_drop(segment);
+}
+
+/* ---- from the log ---- */
+
+/* A batch whole in memory: out of the scan's run, or when it is larger than that, put together in
+ * `copy`. data NULL: not readable, or no memory. */
+static struct bytes keys_batch(struct scan *scan, int64_t position, int64_t size, uint8_t **copy)
+{
+    int64_t piece = SCAN_RUN_SIZE - BLOCK_SIZE;
+    if (size <= piece) {
+        return bytes_of(scan_bytes(scan, position, size), (size_t)size);
+    }
+    *copy = heap_acquire(scan->store->heap, (size_t)size);
+    for (int64_t at = 0; *copy != NULL && at < size; at += piece) {
+        int64_t part = size - at < piece ? size - at : piece;
+        const uint8_t *bytes = scan_bytes(scan, position + at, part);
+        if (bytes == NULL) {
+            return BYTES_NULL;
+        }
+        memcpy(*copy + at, bytes, (size_t)part);
+    }
+    return bytes_of(*copy, (size_t)size);
+}
+
+static bool keys_scan(struct scan *scan, struct segment *segment)
+{
+    for (int64_t position = 0; position < segment->visible && segment->keyed != NULL;) {
+        const uint8_t *prefix = scan_bytes(scan, position, BATCH_HEADER_SIZE);
+        int64_t size = prefix == NULL ? 0 : batch_size_of(prefix);
+        if (size < BATCH_HEADER_SIZE || size > segment->visible - position) {
+            return false;
+        }
+        uint8_t *copy = NULL;
+        struct bytes batch = keys_batch(scan, position, size, &copy);
+        if (batch.data != NULL) {
+            keys_feed(segment, batch, position);
+        }
+        heap_release(scan->store->heap, copy, (size_t)size);
+        if (batch.data == NULL) {
+            return false;
+        }
+        keys_judge(segment);
+        position += size;
+    }
+    return true;
+}
+
+void partition_keys_load(struct partition *partition)
+{
+    struct segment *segment = partition_active(partition);
+    if (!partition->config.key_index || segment == NULL || segment->sealed) {
+        return;
+    }
+    check(segment->keyed == NULL);
+    segment->key_index = true;
+    struct scan scan;
+    if (segment->visible == 0) {
+        return;
+    }
+    bool opened = keys_open(segment) && scan_open(&scan, segment) == 0;
+    bool read = opened && keys_scan(&scan, segment);
+    if (opened) {
+        scan_close(&scan);
+    }
+    if (!read) {
+        keys_drop(segment);
+        partition->roll_due = true; /* a cache that is not there stops nobody */
+    }
+}
+
+void partition_keys_configure(struct partition *partition)
+{
+    struct segment *segment = partition_active(partition);
+    if (segment == NULL || segment->key_index == partition->config.key_index) {
+        return;
+    }
+    if (!partition->config.key_index) {
+        keys_drop(segment);
+    } else if (segment->size == 0) {
+        segment->key_index = true;
+    } else {
+        partition->roll_due = true; /* an index knows its segment from the first batch on */
+    }
+}
+
+bool partition_key_get(struct partition *partition, struct bytes key, struct key_entry *entry)
+{
+    check_magic(partition, PARTITION_MAGIC);
+    struct segment *segment = partition_active(partition);
+    return segment != NULL && segment->keyed != NULL && keyed_get(segment->keyed, key, entry);
+}
