@@ -9,26 +9,39 @@
 #define NS_PER_MS UINT64_C(1000000)
 /* Tombstones of one batch: far below SHARD_APPEND_SIZE_MAX with the longest names, and a bounded
  * slice of work. The rest goes with the next look. */
-#define REMOVAL_PLACES_MAX 1024
+#define REMOVAL_PLACES_MAX 448 /* with the rest of a removal they fit in a page */
 
 /* ---- removals ---- */
 
+static size_t removal_size(int32_t room)
+{
+    return sizeof(struct group_removal) + (size_t)room * sizeof(struct offset_place *);
+}
+
 struct group_removal *group_removal_make(struct group *group, int32_t room)
 {
-    struct heap *heap = group->groups->heap;
-    struct group_removal *removal = heap_acquire(heap, sizeof(*removal));
-    size_t size = (size_t)(room + 1) * sizeof(struct offset_place *);
-    struct offset_place **places = heap_acquire(heap, size);
-    if (removal == NULL || places == NULL) {
-        heap_release(heap, removal, sizeof(*removal));
-        heap_release(heap, places, size);
+    struct pages *pages = group->groups->shard->core->pages;
+    size_t size = removal_size(room);
+    uint8_t *memory = size <= PAGE_SIZE ? pages_acquire_page(pages, PAGES_REQUEST)
+                                        : pages_acquire_run(pages, size, PAGES_REQUEST);
+    if (memory == NULL) {
         return NULL;
     }
-    removal->group = group;
-    removal->places = places;
-    removal->place_room = room;
+    struct group_removal *removal = (struct group_removal *)(void *)memory;
+    *removal = (struct group_removal){.group = group, .place_room = room};
     group_hold(group);
     return removal;
+}
+
+static void removal_free(struct group_removal *removal)
+{
+    struct pages *pages = removal->group->groups->shard->core->pages;
+    size_t size = removal_size(removal->place_room);
+    if (size <= PAGE_SIZE) {
+        pages_release_page(pages, (uint8_t *)removal, PAGES_REQUEST);
+    } else {
+        pages_release_run(pages, (uint8_t *)removal, size, PAGES_REQUEST);
+    }
 }
 
 void group_removal_add(struct group_removal *removal, struct offset_place *place)
@@ -64,9 +77,7 @@ static void removal_finish(struct group_removal *removal, enum status status)
     if (removal->done != NULL) {
         removal->done(removal, status);
     }
-    heap_release(groups->heap, removal->places,
-                 (size_t)(removal->place_room + 1) * sizeof(struct offset_place *));
-    heap_release(groups->heap, removal, sizeof(*removal));
+    removal_free(removal);
     group_release(group);
 }
 
@@ -145,37 +156,25 @@ void group_removal_start(struct group_removal *removal)
 
 /* ---- a whole group ---- */
 
-struct deletion {
-    struct group *group; /* held by the removal under way */
-    void (*done)(void *owner, enum status status);
-    void *owner;
-};
-
-static void deletion_finish(struct deletion *deletion, enum status status)
-{
-    deletion->done(deletion->owner, status);
-    heap_release(deletion->group->groups->heap, deletion, sizeof(*deletion));
-}
-
-static void deletion_step(struct deletion *deletion);
+static void deletion_step(struct group_deletion *deletion);
 
 static void deletion_stepped(struct group_removal *removal, enum status status)
 {
-    struct deletion *deletion = removal->owner;
+    struct group_deletion *deletion = removal->owner;
     if (status != STATUS_OK || removal->whole) {
-        deletion_finish(deletion, status);
+        deletion->done(deletion, status);
     } else {
         deletion_step(deletion);
     }
 }
 
 /* What is not here any more, and what is newer than the last batch, is not looked for again. */
-static void deletion_step(struct deletion *deletion)
+static void deletion_step(struct group_deletion *deletion)
 {
     struct group *group = deletion->group;
     struct group_removal *removal = group_removal_make(group, REMOVAL_PLACES_MAX);
     if (removal == NULL) {
-        deletion_finish(deletion, STATUS_NO_MEMORY);
+        deletion->done(deletion, STATUS_NO_MEMORY);
         return;
     }
     LIST_EACH (&group->offsets.topics, topic_node) {
@@ -193,14 +192,10 @@ static void deletion_step(struct deletion *deletion)
     group_removal_start(removal);
 }
 
-void group_delete(struct group *group, void (*done)(void *owner, enum status status), void *owner)
+void group_delete(struct group *group, struct group_deletion *deletion,
+                  void (*done)(struct group_deletion *deletion, enum status status))
 {
-    struct deletion *deletion = heap_acquire(group->groups->heap, sizeof(*deletion));
-    if (deletion == NULL) {
-        done(owner, STATUS_NO_MEMORY);
-        return;
-    }
-    *deletion = (struct deletion){.group = group, .done = done, .owner = owner};
+    *deletion = (struct group_deletion){.group = group, .done = done};
     deletion_step(deletion);
 }
 

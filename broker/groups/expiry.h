@@ -15,16 +15,17 @@ void expiry_fire(struct timer *timer);
  * have died between the two. A topic of the same name that comes later begins without offsets. */
 void expiry_topic_removed(struct groups *groups, struct bytes name);
 
-/* Tombstones under way; on the heap, because nobody waits for them, or in a call. */
+/* Tombstones under way, in request memory: state that is full up must not keep what would make room
+ * from being forgotten. */
 struct group_removal {
     struct shard_append append;
     struct group *group; /* held */
-    struct offset_place **places;
     int32_t place_count;
     int32_t place_room;
     bool whole; /* the group's own record goes too */
     void (*done)(struct group_removal *removal, enum status status);
     void *owner;
+    struct offset_place *places[];
 };
 
 /* A removal with room for `room` places, or NULL: no memory. It is freed behind done(). */
@@ -34,6 +35,11 @@ void group_removal_add(struct group_removal *removal, struct offset_place *place
 /* Writes the tombstones, then forgets. done() may be NULL. */
 void group_removal_start(struct group_removal *removal);
 
-/* Everything of a group that group_check_delete() lets go, batch after batch. done() may run before
- * this returns. */
-void group_delete(struct group *group, void (*done)(void *owner, enum status status), void *owner);
+/* Everything of a group that group_check_delete() lets go, batch after batch. Lies in the caller's
+ * memory until done(), which may run before group_delete() returns. */
+struct group_deletion {
+    struct group *group; /* held by the removal under way */
+    void (*done)(struct group_deletion *deletion, enum status status);
+};
+void group_delete(struct group *group, struct group_deletion *deletion,
+                  void (*done)(struct group_deletion *deletion, enum status status));

@@ -8,6 +8,7 @@
 struct delete_group {
     struct coordinator_call call;
     struct bytes name;
+    struct group_deletion deletion; /* the owner's */
 };
 
 struct delete_state {
@@ -18,21 +19,22 @@ struct delete_state {
 
 /* ---- owner core ---- */
 
-static void delete_done(void *owner, enum status status)
+static void delete_done(struct group_deletion *deletion, enum status status)
 {
-    coordinator_answer(owner, shard_client_status(status));
+    struct delete_group *self = CONTAINER_OF(deletion, struct delete_group, deletion);
+    coordinator_answer(&self->call, shard_client_status(status));
 }
 
 static void delete_run(struct coordinator_call *call)
 {
-    const struct delete_group *deletion = CONTAINER_OF(call, struct delete_group, call);
-    struct group *group = group_find(groups_of(call->shard), deletion->name);
+    struct delete_group *self = CONTAINER_OF(call, struct delete_group, call);
+    struct group *group = group_find(groups_of(call->shard), self->name);
     enum status status = group == NULL ? STATUS_GROUP_ID_NOT_FOUND : group_check_delete(group);
     if (status != STATUS_OK) {
         coordinator_answer(call, status);
         return;
     }
-    group_delete(group, delete_done, call);
+    group_delete(group, &self->deletion, delete_done);
 }
 
 /* ---- home core ---- */

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "tests/sim/sim_broker.h"
+#include "wire/delete_groups.h"
 #include "wire/find_coordinator.h"
 #include "wire/join_group.h"
 #include "wire/leave_group.h"
@@ -31,6 +32,8 @@
 #define CLIENTS 3
 #define STEPS 60
 #define SESSION_MS 6000
+#define BIG_GROUPS_MAX 100000
+#define BIG_DELETED_ONE_IN 10
 #define FAULTY_ONE_IN 3         /* seeds */
 #define FAULT_PER_MILLION 30000 /* of writes */
 
@@ -102,6 +105,27 @@ static void coordinator_find(struct sim_client *client)
 
 /* ---- offsets ---- */
 
+static int16_t commit_call(struct sim_client *client, struct bytes group,
+                           const struct offset_commit_request_partition *item)
+{
+    struct offset_commit_request_topic topic = {
+        .name = BYTES_LITERAL("sim"),
+        .partitions = (struct offset_commit_request_partition *)(uintptr_t)item,
+        .partitions_count = 1};
+    struct offset_commit_request request;
+    offset_commit_request_init(&request);
+    request.group_id = group;
+    request.topics = &topic;
+    request.topics_count = 1;
+    struct writer writer;
+    offset_commit_request_encode(sim_client_request(client, &writer, OFFSET_COMMIT_KEY, 8, true), 8,
+                                 &request);
+    struct reader reader = call(client, &writer, true);
+    struct offset_commit_response response;
+    expect(offset_commit_response_decode(&reader, 8, &client->arena, &response) == STATUS_OK);
+    return response.topics[0].partitions[0].error_code;
+}
+
 static void commit(struct history *history, struct sim_client *client, int group, int32_t partition)
 {
     struct place *place = &history->places[group][partition];
@@ -111,20 +135,7 @@ static void commit(struct history *history, struct sim_client *client, int group
     item.partition_index = partition;
     item.committed_offset = place->sent;
     item.committed_metadata = BYTES_LITERAL("note");
-    struct offset_commit_request_topic topic = {
-        .name = BYTES_LITERAL("sim"), .partitions = &item, .partitions_count = 1};
-    struct offset_commit_request request;
-    offset_commit_request_init(&request);
-    request.group_id = bytes_of_text(NAMES[group]);
-    request.topics = &topic;
-    request.topics_count = 1;
-    struct writer writer;
-    offset_commit_request_encode(sim_client_request(client, &writer, OFFSET_COMMIT_KEY, 8, true), 8,
-                                 &request);
-    struct reader reader = call(client, &writer, true);
-    struct offset_commit_response response;
-    expect(offset_commit_response_decode(&reader, 8, &client->arena, &response) == STATUS_OK);
-    int16_t code = response.topics[0].partitions[0].error_code;
+    int16_t code = commit_call(client, bytes_of_text(NAMES[group]), &item);
     if (code == 0) {
         place->acknowledged = place->sent;
     } else {
@@ -337,13 +348,12 @@ static void history_step(struct history *history)
     }
 }
 
-static uint64_t history_run(uint64_t seed)
+static struct history *history_open(uint64_t seed)
 {
     current_seed = seed;
     struct history *history = calloc(1, sizeof(*history));
     expect(history != NULL);
     random_init(&history->random, seed);
-    history->faulty = seed % FAULTY_ONE_IN == 0;
     for (int group = 0; group < GROUPS; group++) {
         for (int i = 0; i < PARTITIONS; i++) {
             history->places[group][i] = (struct place){.acknowledged = -1, .sent = -1};
@@ -353,6 +363,13 @@ static uint64_t history_run(uint64_t seed)
     clients_open(history);
     topic_create(&history->clients[0]);
     coordinator_find(&history->clients[1]);
+    return history;
+}
+
+static uint64_t history_run(uint64_t seed)
+{
+    struct history *history = history_open(seed);
+    history->faulty = seed % FAULTY_ONE_IN == 0;
     faults_set(history, true);
     for (int step = 0; step < STEPS; step++) {
         history_step(history);
@@ -368,8 +385,72 @@ static uint64_t history_run(uint64_t seed)
     return trace;
 }
 
+/* ---- memory ---- */
+
+static struct bytes big_name(char text[32], int index)
+{
+    return bytes_of(text, (size_t)snprintf(text, 32, "big-%d", index));
+}
+
+static int16_t big_commit(struct sim_client *client, int index)
+{
+    static const uint8_t note[4096] = {'x'};
+    char text[32];
+    struct offset_commit_request_partition item;
+    offset_commit_request_partition_init(&item);
+    item.committed_offset = index;
+    item.committed_metadata = bytes_of(note, sizeof(note));
+    return commit_call(client, big_name(text, index), &item);
+}
+
+static void big_delete(struct sim_client *client, int index)
+{
+    char text[32];
+    struct bytes name = big_name(text, index);
+    struct delete_groups_request request = {.groups_names = &name, .groups_names_count = 1};
+    struct writer writer;
+    delete_groups_request_encode(sim_client_request(client, &writer, DELETE_GROUPS_KEY, 2, true), 2,
+                                 &request);
+    struct reader reader = call(client, &writer, true);
+    struct delete_groups_response response;
+    expect(delete_groups_response_decode(&reader, 2, &client->arena, &response) == STATUS_OK);
+    expect(response.results[0].error_code == 0);
+}
+
+/* Groups without end: at some point a core's memory is spent, which is an answer; what was
+ * committed before is served, also by the next start, and room that is made can be used. */
+static void memory_run(void)
+{
+    struct history *history = history_open(0);
+    struct sim_client *client = &history->clients[0];
+    int index = 0;
+    int16_t code;
+    while ((code = big_commit(client, index)) == 0) {
+        index++;
+        expect(index < BIG_GROUPS_MAX);
+    }
+    expect(code == status_code(STATUS_COORDINATOR_NOT_AVAILABLE));
+    expect(index > 0);
+    expect(big_commit(client, index) == code);
+    for (int i = 0; i < index; i += BIG_DELETED_ONE_IN) {
+        big_delete(client, i);
+    }
+    expect(big_commit(client, index) == 0);
+    restart(history, true);
+    client = &history->clients[0];
+    expect(big_commit(client, index) == 0);
+    clients_close(history);
+    sim_broker_stop(&history->broker);
+    sim_broker_close(&history->broker);
+    free(history);
+    printf("memory was spent by %d groups\n", index);
+}
+
 int main(int count, char **arguments)
 {
+    if (count == 1) {
+        memory_run();
+    }
     uint64_t first = count > 1 ? strtoull(arguments[1], NULL, 10) : 1;
     uint64_t seeds = count > 2 ? strtoull(arguments[2], NULL, 10) : count > 1 ? 1 : 20;
     for (uint64_t seed = first; seed < first + seeds; seed++) {
