@@ -224,6 +224,23 @@ def produce(connection, topic, records, partition=0, acks=-1):
     return reader.int16(), reader.int64()
 
 
+def produce_answers(reader):
+    """Topic: (error code, base offset, indexes of the records at fault), one partition each."""
+    answers = {}
+    for _ in range(reader.int32()):
+        topic = reader.string()
+        assert reader.int32() == 1
+        reader.int32()
+        error, base, _, _ = reader.int16(), reader.int64(), reader.int64(), reader.int64()
+        indexes = []
+        for _ in range(reader.int32()):
+            indexes.append(reader.int32())
+            reader.string()
+        reader.string()
+        answers[topic] = error, base, indexes
+    return answers
+
+
 def fetch_body(topic, offset, partition=0, wait_ms=500, size_max=1 << 20):
     return (int32(-1) + int32(wait_ms) + int32(1) + int32(size_max) + int8(0) +
             array([string(topic) + array([int32(partition) + int64(offset) + int32(size_max)])]))

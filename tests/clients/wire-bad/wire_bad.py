@@ -394,6 +394,21 @@ def produce_topic(broker, name):
     return broker.produce(three(), topic=name)
 
 
+@case(((87, -1, [1]), (0, True, [])))
+def compacted_without_key_beside_others(broker):
+    """The record without a key is named, and the other topic of the request gets its batch."""
+    bad = batch([record(b"a", key=b"k"), record(b"no key", delta=1)])
+    parts = ((broker.compacted, bad), (broker.healthy, batch([record(b"good")])))
+    body = (wire.string(None) + wire.int16(-1) + wire.int32(10000) +
+            wire.array([wire.string(topic) + wire.array(
+                [wire.int32(0) + wire.int32(len(records)) + records]) for topic, records in parts]))
+    with broker.connect() as connection:
+        answers = wire.produce_answers(connection.request(wire.PRODUCE, 8, body))
+    error, base, errors = answers[broker.healthy]
+    broker.count += 1
+    return answers[broker.compacted], (error, base == broker.count - 1, errors)
+
+
 @case((87, 0))
 def compacted_without_key(broker):
     without = broker.produce(batch([record(b"no key")]), topic=broker.compacted)
