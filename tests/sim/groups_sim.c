@@ -446,10 +446,67 @@ static void memory_run(void)
     printf("memory was spent by %d groups\n", index);
 }
 
+/* ---- time ---- */
+
+struct moment {
+    const struct sim_broker *broker;
+    uint64_t due_ns;
+};
+
+static bool has_come(void *context)
+{
+    const struct moment *moment = context;
+    return sim_world_now_ns(moment->broker->world) >= moment->due_ns;
+}
+
+static void time_pass(struct history *history, uint64_t seconds)
+{
+    struct sim_broker *broker = &history->broker;
+    struct moment moment = {broker,
+                            sim_world_now_ns(broker->world) + seconds * UINT64_C(1000000000)};
+    sim_broker_run(broker, has_come, &moment);
+}
+
+static int64_t shown(struct history *history, int group, int32_t partition)
+{
+    while (!fetch(history, &history->clients[0], group)) {
+    }
+    return history->places[group][partition].acknowledged;
+}
+
+/* Offsets of a group without members are kept for a minute here, counted from each one's commit;
+ * what expired is gone for the next start as well. */
+static void expiry_run(void)
+{
+    struct history *history = history_open(0);
+    history->broker.config.offsets_retention_minutes = 1;
+    history->broker.config.offsets_check_ms = 1000;
+    restart(history, false);
+    commit(history, &history->clients[0], 0, 0);
+    time_pass(history, 40);
+    expect(shown(history, 0, 0) >= 0);
+    commit(history, &history->clients[0], 0, 1);
+    time_pass(history, 40);
+    history->places[0][0].acknowledged = -1;
+    expect(shown(history, 0, 0) == -1);
+    expect(shown(history, 0, 1) >= 0);
+    restart(history, true);
+    expect(shown(history, 0, 0) == -1);
+    expect(shown(history, 0, 1) >= 0);
+    time_pass(history, 70);
+    history->places[0][1].acknowledged = -1;
+    expect(shown(history, 0, 1) == -1);
+    clients_close(history);
+    sim_broker_stop(&history->broker);
+    sim_broker_close(&history->broker);
+    free(history);
+}
+
 int main(int count, char **arguments)
 {
     if (count == 1) {
         memory_run();
+        expiry_run();
     }
     uint64_t first = count > 1 ? strtoull(arguments[1], NULL, 10) : 1;
     uint64_t seeds = count > 2 ? strtoull(arguments[2], NULL, 10) : count > 1 ? 1 : 20;
