@@ -15,7 +15,7 @@ TRANSACTIONAL = "history-transactional"
 PARTITION_COUNT = 4
 WAIT_S = 60
 COMMON = {"reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 200, "retry.backoff.ms": 20,
-          "socket.timeout.ms": 10000, "log_level": 0}
+          "socket.timeout.ms": 10000, "log_level": 0, "metadata.recovery.strategy": "none"}
 CONSUMER = {"enable.auto.commit": False, "auto.offset.reset": "earliest",
             "isolation.level": "read_committed", "check.crcs": True, "fetch.wait.max.ms": 20}
 

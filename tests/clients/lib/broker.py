@@ -2,6 +2,7 @@
 """A broker as a process: Weir, or Apache Kafka in its place."""
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -28,9 +29,15 @@ def skip(reason):
 
 
 def free_port():
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return held.getsockname()[1]
+    """A port that was free a moment ago, below those the kernel gives to clients: one that keeps on
+    connecting to a broker that is down may else meet itself and hold the port."""
+    while True:
+        port = random.randrange(20000, 32000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
+        except OSError:
+            pass
 
 
 class Broker:
