@@ -36,8 +36,8 @@ BATCH = 200
 WAIT_S = 60
 COPY_S_MAX = 240
 PAUSE_S = {"weir": (0.3, 1.5), "kafka": (4, 7)}
-# No rebootstrap: librdkafka 2.16 then sends a group's offsets to the broker object it has just given
-# up, and waits for ever.
+# No rebootstrap: librdkafka 2.16 then sends a group's offsets to the broker object it has just
+# given up, and waits for ever.
 COMMON = {"reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 200, "log_level": 0,
           "metadata.recovery.strategy": "none"}
 
