@@ -37,10 +37,17 @@ static void keys_feed(struct segment *segment, struct bytes batch, int64_t posit
     }
 }
 
+/* Indexes are let go when a core's state takes half of its memory: the other half is for what
+ * cannot be left out. */
+static bool keys_have_room(const struct store *store)
+{
+    return store->heap->size <= store->heap->size_max / 2;
+}
+
 static bool keys_open(struct segment *segment)
 {
     struct store *store = segment->store;
-    if (segment->keyed == NULL) {
+    if (segment->keyed == NULL && keys_have_room(store)) {
         segment->keyed = keyed_open(store->heap, store->hash_seed, KEY_INDEX_SIZE_MAX);
     }
     return segment->keyed != NULL;
@@ -73,13 +80,21 @@ static void keys_judge(struct segment *segment)
     keys_drop(segment);
 }
 
+static void keys_take(struct segment *segment, struct bytes batch, int64_t position)
+{
+    if (keys_open(segment)) {
+        keys_feed(segment, batch, position);
+    }
+    if (!keys_have_room(segment->store)) {
+        keys_drop(segment);
+    }
+    keys_judge(segment);
+}
+
 void partition_keys_note(struct segment *segment, struct bytes batch)
 {
     check(segment->key_index);
-    if (keys_open(segment)) {
-        keys_feed(segment, batch, segment->visible);
-    }
-    keys_judge(segment);
+    keys_take(segment, batch, segment->visible);
 }
 
 void partition_keys_seal(struct segment *segment)
@@ -122,13 +137,12 @@ static bool keys_scan(struct scan *scan, struct segment *segment)
         uint8_t *copy = NULL;
         struct bytes batch = keys_batch(scan, position, size, &copy);
         if (batch.data != NULL) {
-            keys_feed(segment, batch, position);
+            keys_take(segment, batch, position);
         }
         heap_release(scan->store->heap, copy, (size_t)size);
         if (batch.data == NULL) {
             return false;
         }
-        keys_judge(segment);
         position += size;
     }
     return true;

@@ -167,6 +167,32 @@ static void an_index_that_is_switched_on_begins_with_a_segment(void **state)
     log_world_close(&world);
 }
 
+static void a_log_goes_on_without_memory_for_its_keys(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 5});
+    struct partition *partition = open_one(&world, true, 8192);
+    put(&world, partition, "a", 10);
+    assert_int_equal(get(partition, "a"), 0);
+    size_t size_max = world.heap.size_max;
+    world.heap.size_max = world.heap.size * 2 - 1;
+    put(&world, partition, "b", 10);
+    assert_int_equal(get(partition, "a"), -1);
+    put(&world, partition, "c", 10);
+    assert_int_equal(partition_facts(partition).segment_count, 1);
+    assert_int_equal(partition_facts(partition).high_watermark, 3);
+    world.heap.size_max = size_max;
+    put(&world, partition, "d", 10); /* an index knows its whole segment or nothing of it */
+    assert_int_equal(get(partition, "d"), -1);
+    put(&world, partition, "e", 3900);
+    put(&world, partition, "f", 3900);
+    assert_int_equal(partition_facts(partition).segment_count, 2);
+    assert_int_equal(get(partition, "f"), 5);
+    partition_close(partition, true);
+    log_world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +200,7 @@ int main(void)
         cmocka_unit_test(a_restart_and_a_crash_make_the_same_index),
         cmocka_unit_test(an_index_is_that_of_the_active_segment),
         cmocka_unit_test(an_index_that_is_switched_on_begins_with_a_segment),
+        cmocka_unit_test(a_log_goes_on_without_memory_for_its_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
