@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A folder with any bytes in it opens on the simulated ring, without a crash and twice alike. The
- * input's first byte says which files there are; the rest is cut into them in turn:
+ * input's first byte says which files there are, the second whose checksums are put right first, so
+ * that the fields behind them are reached too; each file is two bytes of size and its bytes:
  *   1 .log   2 .tail   4 .snapshot   8 leader-epoch-checkpoint   16 .txnindex   32 a second .log
  * Every record that is served afterwards lies in a batch with the right CRC.
  */
@@ -10,9 +11,11 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "storage/tail.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/lib/log_world.h"
 #include "wire/batch.h"
+#include "wire/crc32c.h"
 
 static const char *const names[] = {
     "00000000000000000000.log", "00000000000000000000.tail",     "00000000000000000005.snapshot",
@@ -83,9 +86,75 @@ static void read_all(struct log_world *world, struct partition *partition)
     partition_read_release(partition, &got.read);
 }
 
+enum folder_file { FILE_LOG, FILE_TAIL, FILE_SNAPSHOT, FILE_EPOCHS, FILE_ABORTED, FILE_LOG_NEXT };
+
+static void repair_log(uint8_t *data, size_t size)
+{
+    size_t at = 0;
+    while (size - at >= BATCH_HEADER_SIZE) {
+        int64_t one = batch_size_of(data + at);
+        if (one < BATCH_HEADER_SIZE || (uint64_t)one > size - at) {
+            return;
+        }
+        batch_seal(data + at, (size_t)one);
+        at += (size_t)one;
+    }
+}
+
+static void repair_tail(uint8_t *data, size_t size, const struct uuid *topic_id)
+{
+    uint64_t seed = segment_seed_of(topic_id, 0, 0, UINT32_MAX);
+    for (size_t at = 0; at + TAIL_PAGE_SIZE <= size; at += TAIL_PAGE_SIZE) {
+        uint64_t sum = hash_bytes(bytes_of(data + at, TAIL_PAGE_SIZE - 8), seed);
+        memcpy(data + at + TAIL_PAGE_SIZE - 8, &sum, sizeof(sum));
+    }
+}
+
+static void repair(enum folder_file file, uint8_t *data, size_t size, const struct uuid *topic_id)
+{
+    switch (file) {
+    case FILE_LOG:
+    case FILE_LOG_NEXT:
+        repair_log(data, size);
+        break;
+    case FILE_TAIL:
+        repair_tail(data, size, topic_id);
+        break;
+    case FILE_SNAPSHOT:
+        if (size >= 6) {
+            put_be32(data + 2, crc32c(0, data + 6, size - 6));
+        }
+        break;
+    case FILE_EPOCHS:
+    case FILE_ABORTED:
+        break;
+    }
+}
+
+static void put_files(struct log_world *world, const uint8_t *data, size_t size,
+                      const struct uuid *topic_id)
+{
+    static uint8_t memory[65536];
+    size_t at = 2;
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        if ((data[0] & 1U << i) == 0 || size - at < 2) {
+            continue;
+        }
+        size_t part = get_be16(data + at);
+        at += 2;
+        part = part < size - at ? part : size - at;
+        memcpy(memory, data + at, part);
+        at += part;
+        if ((data[1] & 1U << i) != 0) {
+            repair((enum folder_file)i, memory, part, topic_id);
+        }
+        put_file(world, names[i], memory, part);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size == 0 || size > 300000) {
+    if (size < 2 || size > 300000) {
         return 0;
     }
     static struct log_world world;
@@ -93,20 +162,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                .seed = 1, .slab_size = 1 * MIB, .cache_size = 4 * MIB});
     struct op op = {.kind = OP_MKDIR, .path = "/data/t-0"};
     check(ring_call(world.ring, &op) == 0);
-    uint32_t files = (uint32_t)__builtin_popcount(data[0] & 63U);
-    size_t part = files == 0 ? 0 : (size - 1) / files;
-    const uint8_t *from = data + 1;
-    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-        if ((data[0] & 1U << i) != 0) {
-            put_file(&world, names[i], from, part);
-            from += part;
-        }
-    }
     struct partition_options options = {
         .topic = "t", .index = 0, .leader_epoch = 1, .config = log_config_default()};
     for (uint8_t i = 0; i < 16; i++) {
         options.topic_id.bytes[i] = i;
     }
+    put_files(&world, data, size, &options.topic_id);
     int64_t end = -1;
     for (int round = 0; round < 2; round++) {
         struct partition *partition;
