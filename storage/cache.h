@@ -30,6 +30,14 @@ struct store;
 
 enum block_state { BLOCK_SLAB, BLOCK_LOADING, BLOCK_CACHED, BLOCK_FAILED };
 
+/* Where a batch starts that a header walk has met: the next walk begins there. A full block of
+ * small batches holds hundreds, and 16 marks leave a dozen headers to hop over. */
+#define BLOCK_MARKS 16
+struct block_mark {
+    uint32_t delta;  /* of its base offset to that of the block's row */
+    uint16_t within; /* its position in the block; 0: no mark */
+};
+
 struct block {
     struct table_node slot;
     struct list_node node; /* segment->slab or cache->idle */
@@ -38,10 +46,11 @@ struct block {
     uint32_t pins;
     uint32_t size; /* valid bytes */
     enum block_state state;
-    enum status fault;      /* of FAILED */
-    bool detached;          /* no longer in the table */
-    enum pages_share share; /* who is charged for memory */
-    uint8_t *memory;        /* BLOCK_SIZE */
+    enum status fault;                    /* of FAILED */
+    bool detached;                        /* no longer in the table */
+    enum pages_share share;               /* who is charged for memory */
+    uint8_t *memory;                      /* BLOCK_SIZE */
+    struct block_mark marks[BLOCK_MARKS]; /* one for each page of the block */
     struct store *store;
     struct segment *segment; /* held while LOADING */
     struct list waiters;     /* of struct block_waiter, while LOADING */

@@ -311,12 +311,46 @@ enum segment_verdict segment_header_at(struct segment *segment, struct segment_c
     return SEGMENT_FOUND;
 }
 
+#define MARK_SIZE (BLOCK_SIZE / BLOCK_MARKS)
+
+/* The batch under the cursor is one to begin with, when it is the first one met in its page. */
+static void segment_mark(struct segment *segment, const struct segment_cursor *cursor)
+{
+    uint32_t number = (uint32_t)(cursor->position / BLOCK_SIZE);
+    int64_t within = cursor->position % BLOCK_SIZE;
+    const struct block_row *row = &segment->rows[number];
+    struct block *block = cache_find(segment->store, segment, number);
+    if (block == NULL || row->position == ROW_NONE || (int64_t)row->position > cursor->position) {
+        return;
+    }
+    int64_t delta = cursor->header.base_offset - row->base_offset;
+    struct block_mark *mark = &block->marks[within / MARK_SIZE];
+    if (mark->within == 0 && delta >= 0 && delta <= UINT32_MAX) {
+        *mark = (struct block_mark){(uint32_t)delta, (uint16_t)within};
+    }
+}
+
+/* Position of the last marked batch of a row's block that begins at or before the offset. */
+static int64_t segment_marked(struct segment *segment, int32_t index, int64_t offset)
+{
+    const struct block_row *row = &segment->rows[index];
+    const struct block *block = cache_find(segment->store, segment, (uint32_t)index);
+    for (int i = BLOCK_MARKS; block != NULL && i-- > 0;) {
+        const struct block_mark *mark = &block->marks[i];
+        if (mark->within != 0 && row->base_offset + mark->delta <= offset) {
+            return index * BLOCK_SIZE + mark->within;
+        }
+    }
+    return row->position;
+}
+
 enum segment_verdict segment_find(struct segment *segment, int64_t offset, int64_t limit,
                                   struct segment_cursor *cursor)
 {
     check(segment->rows_loaded);
     int32_t index = segment_row_of(segment, offset);
-    cursor->position = index < 0 ? 0 : segment->rows[index].position;
+    cursor->position = index < 0 ? 0 : segment_marked(segment, index, offset);
+    int64_t page = cursor->position / MARK_SIZE;
     if (segment->hint_offset >= 0 && segment->hint_offset <= offset &&
         segment->hint_position > cursor->position && segment->hint_position <= limit) {
         cursor->position = segment->hint_position;
@@ -325,6 +359,10 @@ enum segment_verdict segment_find(struct segment *segment, int64_t offset, int64
         enum segment_verdict verdict = segment_header_at(segment, cursor, limit);
         if (verdict != SEGMENT_FOUND) {
             return verdict;
+        }
+        if (cursor->position / MARK_SIZE != page) {
+            page = cursor->position / MARK_SIZE;
+            segment_mark(segment, cursor);
         }
         if (batch_last_offset(&cursor->header) >= offset) {
             return SEGMENT_FOUND;
