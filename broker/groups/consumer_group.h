@@ -11,9 +11,10 @@
  *     epoch stands before the targets and theirs behind them, so a target that is not whole is made
  *     again; a member without an assignment has to join again.
  * V3  An empty group changes its kind when somebody comes with the other protocol: its tombstones
- *     stand before the first record of the new kind. One with members does not: members of both
- *     protocols in one group (the online migration of KIP-848) are not served, and the newcomer is
- *     told GROUP_ID_NOT_FOUND by ConsumerGroupHeartbeat, INCONSISTENT_GROUP_PROTOCOL by JoinGroup.
+ *     stand before the first record of the new kind. One with members does not. Kafka lets members
+ *     of both protocols be in one group while it migrates; here the newcomer is told
+ *     GROUP_ID_NOT_FOUND by ConsumerGroupHeartbeat, INCONSISTENT_GROUP_PROTOCOL by JoinGroup, and
+ *     the group's clients are stopped, changed and started again together.
  */
 #pragma once
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A broker for the whole run, with heartbeats and sessions short enough for tests."""
+"""A broker for the whole run, with heartbeats and sessions short enough for tests.
+
+WEIR_KIND=kafka: Apache Kafka instead: are the tests themselves right?
+"""
+import os
 import pathlib
 import random
 import socket
@@ -15,8 +19,9 @@ from broker import Broker  # noqa: E402 (the path comes first)
 SETTINGS = ("group.consumer.heartbeat.interval.ms=200",
             "group.consumer.min.heartbeat.interval.ms=200",
             "group.consumer.session.timeout.ms=4000", "group.consumer.min.session.timeout.ms=4000",
-            "group.initial.rebalance.delay.ms=0", "offsets.topic.num.partitions=5",
-            "memory.bytes=134217728")
+            "group.consumer.migration.policy=disabled", "group.initial.rebalance.delay.ms=0",
+            "offsets.topic.num.partitions=5")
+KIND = os.environ.get("WEIR_KIND", "weir")
 WAIT_S_MAX = 30
 
 
@@ -36,7 +41,8 @@ class Served:
     """A broker at a fixed port, so that clients find it again after a kill."""
 
     def __init__(self):
-        self.broker = Broker("weir", fixed_port(), SETTINGS)
+        settings = SETTINGS if KIND == "kafka" else (*SETTINGS, "memory.bytes=134217728")
+        self.broker = Broker(KIND, fixed_port(), settings)
         self.broker.start()
         self.bootstrap = self.broker.wait_ready()
 
