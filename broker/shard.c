@@ -7,6 +7,8 @@
 #include "wire/record.h"
 
 #define LOAD_RETRY_NS UINT64_C(10000000000) /* the log cannot be read */
+#define LOAD_PAUSE_NS UINT64_C(1000000000)  /* between the end of a load and the next one's begin  \
+                                             */
 #define LOAD_MEMORY_NS UINT64_C(100000000)  /* the cache share is spent at the moment */
 #define UNPACKED_SIZE_MAX (100 * MIB)       /* of a batch that a foreign broker compressed */
 /* Length, attributes, two deltas and two sizes as varints, no headers: at most this per record. */
@@ -399,6 +401,7 @@ static void load_step(struct shard *shard)
     } else {
         shard->state = SHARD_READY;
         shard->serving = true;
+        shard->loaded_ns = ring_now_ns(shard->core->ring);
         shard->coordinator->machine->loaded(shard);
     }
 }
@@ -434,6 +437,11 @@ static void shard_turn(struct mail *mail)
             shard_free(shard);
         }
         return;
+    }
+    uint64_t reload_ns = shard->loaded_ns + LOAD_PAUSE_NS;
+    if (shard->reload_due && shard->loaded_ns > 0 && ring_now_ns(shard->core->ring) < reload_ns) {
+        timer_arm(&shard->core->timers, &shard->retry, reload_ns);
+        return; /* what fails again at once must not keep the core busy */
     }
     if (shard->reload_due || shard->state == SHARD_FAILED) {
         shard->reload_due = false;

@@ -126,6 +126,7 @@ struct shard {
     enum shard_read { SHARD_READ_NONE, SHARD_READ_UNDER_WAY, SHARD_READ_DONE } read_state;
     int64_t load_offset;
     int64_t load_until;
+    uint64_t loaded_ns; /* when it became READY last; 0 never */
 };
 
 /*

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Consumer groups as clients see them: members, assignments, committed offsets."""
+import asyncio
 import json
 import subprocess
 import threading
 
+import aiokafka
 import confluent_kafka
 import kafka
 import pytest
@@ -272,3 +274,39 @@ def test_many_commits_share_writes(served, name):
     served.kill_and_start()
     for partition in range(8):
         assert committed(served, f"{name}-{partition}", name, 8)[partition] == 50
+
+
+def test_aiokafka(served, name):
+    """Two members of the third library, and a third one that begins where they ended."""
+    make_topic(served, name, 4)
+    produce(served, name, 4, 40)
+
+    def member():
+        return aiokafka.AIOKafkaConsumer(
+            name, bootstrap_servers=served.bootstrap, group_id=name, enable_auto_commit=False,
+            auto_offset_reset="earliest", session_timeout_ms=SESSION_MS, heartbeat_interval_ms=300)
+
+    async def read(consumer, values, due):
+        while len(set(values)) < due:
+            for records in (await consumer.getmany(timeout_ms=50)).values():
+                values += [int(record.value) for record in records]
+
+    async def run():
+        values = []
+        members = [member(), member()]
+        for consumer in members:
+            await consumer.start()
+        await asyncio.wait_for(asyncio.gather(*[read(m, values, 40) for m in members]), 30)
+        assert sorted(set(values)) == list(range(40))
+        for consumer in members:
+            await consumer.commit()
+            await consumer.stop()
+        produce(served, name, 4, 4)
+        values = []
+        last = member()
+        await last.start()
+        await asyncio.wait_for(read(last, values, 4), 30)
+        assert sorted(values) == list(range(4))
+        await last.stop()
+    asyncio.run(run())
+    assert committed(served, name, name, 4) == [10, 10, 10, 10]
