@@ -7,10 +7,11 @@
 #include "wire/record.h"
 
 #define LOAD_RETRY_NS UINT64_C(10000000000) /* the log cannot be read */
-#define LOAD_PAUSE_NS UINT64_C(1000000000)  /* between the end of a load and the next one's begin  \
-                                             */
-#define LOAD_MEMORY_NS UINT64_C(100000000)  /* the cache share is spent at the moment */
-#define UNPACKED_SIZE_MAX (100 * MIB)       /* of a batch that a foreign broker compressed */
+#define LOAD_PAUSE_NS                                                                              \
+    UINT64_C(1000000000)                   /* between the end of a load and the next one's begin   \
+                                            */
+#define LOAD_MEMORY_NS UINT64_C(100000000) /* the cache share is spent at the moment */
+#define UNPACKED_SIZE_MAX (100 * MIB)      /* of a batch that a foreign broker compressed */
 /* Length, attributes, two deltas and two sizes as varints, no headers: at most this per record. */
 #define RECORD_OVERHEAD 32
 #define MARKER_KEY_SIZE 4

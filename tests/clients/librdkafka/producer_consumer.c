@@ -334,6 +334,50 @@ static void test_many_partitions(void)
     printf("ok many partitions\n");
 }
 
+/* The next `count` records of the topic, whatever partition each is of; commits and leaves. */
+static void group_read(const char *group, const struct run *run, int count, int64_t *next)
+{
+    const struct setting settings[] = {
+        {"group.id", group}, {"auto.offset.reset", "earliest"}, {NULL, NULL}};
+    rd_kafka_t *consumer = client_open_consumer(settings);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, run->topic, RD_KAFKA_PARTITION_UA);
+    EXPECT(rd_kafka_subscribe(consumer, list) == 0, "subscribe");
+    for (int i = 0; i < count; i++) {
+        rd_kafka_message_t *message = client_next(consumer);
+        int partition = message->partition;
+        EXPECT(message->offset == next[partition], "%s [%d]: offset %lld, expected %lld",
+               run->topic, partition, (long long)message->offset, (long long)next[partition]);
+        client_compare(message, (int)next[partition] * run->partition_count + partition);
+        next[partition]++;
+        rd_kafka_message_destroy(message);
+    }
+    EXPECT(rd_kafka_commit(consumer, NULL, 0) == 0, "commit");
+    EXPECT(rd_kafka_consumer_close(consumer) == 0, "leave");
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(consumer);
+}
+
+/* The second member begins where the first one committed. */
+static void test_group(void)
+{
+    enum { ROUND_COUNT = 1200 };
+    rd_kafka_t *producer = client_open(RD_KAFKA_PRODUCER, NULL);
+    struct run run = {.topic = client_topic("group"), .partition_count = 4, .offsets_known = true};
+    const char *group = client_topic("members");
+    int64_t next[PARTITION_COUNT_MAX] = {0};
+    EXPECT(client_create(producer, run.topic, run.partition_count, NULL) == 0, "create");
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < ROUND_COUNT; i++) {
+            client_send(producer, &run, run.count++);
+        }
+        client_flush(producer, &run);
+        group_read(group, &run, ROUND_COUNT, next);
+    }
+    rd_kafka_destroy(producer);
+    printf("ok group\n");
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -347,5 +391,6 @@ int main(void)
     test_admin();
     test_long_poll();
     test_many_partitions();
+    test_group();
     return 0;
 }
