@@ -41,7 +41,7 @@ BUILDS = {
 }
 
 # Seconds on two cores. "fast" is style, unit, wire and the quick round trip together.
-BUDGETS = {"build": 300, "fast": 120, "sim": 300, "crash": 240, "clients": 480, "asan": 180,
+BUDGETS = {"build": 600, "fast": 120, "sim": 300, "crash": 240, "clients": 600, "asan": 300,
            "tsan": 60, "fuzz": 120}
 
 # Suite: budget, build, labels of its tests in meson, factor on the tests' own time-outs.
