@@ -345,6 +345,12 @@ static enum status recovery_segment(struct recovery *recovery)
     }
     recovery_take_header(recovery);
     const struct tail_header *tail = &recovery->tail;
+    /* What followed was put aside, maybe by one who died before that was durable. Were it to come
+     * back, this seal would cut off all that is appended from here on. */
+    if (recovery->last && (tail->flags & TAIL_SEALED) != 0 &&
+        recovery_sync_names(recovery->partition) < 0) {
+        return STATUS_KAFKA_STORAGE_ERROR;
+    }
     if (!recovery->last && recovery_is_sealed(recovery)) {
         segment->allocated = recovery->file_size;
         segment->finished = recovery->file_size == tail->log_size;
@@ -477,6 +483,9 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
             folder->base_count = i + 1;
             recovery.last = true;
             recovery.next_base = INT64_MAX;
+            if (recovery_sync_names(partition) < 0) {
+                status = STATUS_KAFKA_STORAGE_ERROR;
+            }
         }
         if (status == STATUS_OK) {
             status = recovery_segment(&recovery);

@@ -509,7 +509,7 @@ int main(int count, char **arguments)
         expiry_run();
     }
     uint64_t first = count > 1 ? strtoull(arguments[1], NULL, 10) : 1;
-    uint64_t seeds = count > 2 ? strtoull(arguments[2], NULL, 10) : count > 1 ? 1 : 20;
+    uint64_t seeds = count > 2 ? strtoull(arguments[2], NULL, 10) : count > 1 ? 1 : 60;
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         uint64_t trace = history_run(seed);
         expect(history_run(seed) == trace);
