@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "storage/partition_state.h"
 #include "storage/planted.h"
 #include "storage/segment.h"
 #include "storage/store_state.h"
@@ -126,12 +127,7 @@ static void block_loaded(struct block *block, int64_t result)
             (row != NULL && (row->flags & ROW_SUMMED) != 0 && !PLANTED(BLOCK_UNCHECKED) &&
              segment_sum(segment, block->number, block->memory, (size_t)size) != row->sum)) {
             fault = STATUS_CORRUPT_MESSAGE;
-            diag_line(store->diag, DIAG_ERROR, "storage/cache",
-                      "block on disk is not what was written; reads of it are refused",
-                      "base_offset=%lld position=%lld size=%lld short=%d first_offset=%lld",
-                      (long long)segment->base_offset, (long long)start, (long long)size, !whole,
-                      row == NULL || row->position == ROW_NONE ? -1LL
-                                                               : (long long)row->base_offset);
+            partition_note_rot(segment, block->number);
         }
     }
     block->size = (uint32_t)size;

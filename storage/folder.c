@@ -97,6 +97,14 @@ static bool folder_take_name(struct folder *folder, struct partition *partition,
         return folder_push(folder, &folder->snapshots, &folder->snapshot_count,
                            &folder->snapshot_room, offset);
     }
+    if (strlen(name) > NAME_DIGITS && name_offset(name, ".hint", &offset)) {
+        return folder_push(folder, &folder->hints, &folder->hint_count, &folder->hint_room, offset);
+    }
+    if (strlen(name) > NAME_DIGITS && name_offset(name, ".tail", &offset)) {
+        return folder_push(folder, &folder->tails, &folder->tail_count, &folder->tail_room, offset);
+    }
+    folder->has_ranges = folder->has_ranges || strcmp(name, "weir.quarantine") == 0;
+    folder->has_request = folder->has_request || strcmp(name, "weir.request") == 0;
     if (text_ends(name, ".deleted") || text_ends(name, ".tmp") || strcmp(name, "weir.next") == 0) {
         char path[STORE_PATH_SIZE];
         store_path(folder->store, path, partition->name, name, NULL);
@@ -111,6 +119,18 @@ static int order_offsets(const void *a, const void *b)
     int64_t left = *(const int64_t *)a;
     int64_t right = *(const int64_t *)b;
     return (left > right) - (left < right);
+}
+
+static void folder_sort(int64_t *offsets, uint32_t count)
+{
+    if (count > 0) {
+        qsort(offsets, count, sizeof(offsets[0]), order_offsets);
+    }
+}
+
+bool folder_has(const int64_t *sorted, uint32_t count, int64_t offset)
+{
+    return count > 0 && bsearch(&offset, sorted, count, sizeof(offset), order_offsets) != NULL;
 }
 
 /* Lists into a heap block that grows until the names fit; the caller releases it. */
@@ -188,13 +208,10 @@ enum status folder_open(struct folder *folder, struct partition *partition)
     if (listing.names != NULL) {
         heap_release(store->heap, listing.names, listing.size_max);
     }
-    if (folder->base_count > 0) {
-        qsort(folder->bases, folder->base_count, sizeof(folder->bases[0]), order_offsets);
-    }
-    if (folder->snapshot_count > 0) {
-        qsort(folder->snapshots, folder->snapshot_count, sizeof(folder->snapshots[0]),
-              order_offsets);
-    }
+    folder_sort(folder->bases, folder->base_count);
+    folder_sort(folder->hints, folder->hint_count);
+    folder_sort(folder->tails, folder->tail_count);
+    folder_sort(folder->snapshots, folder->snapshot_count);
     return status;
 }
 
@@ -202,6 +219,8 @@ void folder_close(struct folder *folder)
 {
     struct heap *heap = folder->store->heap;
     heap_release(heap, folder->bases, folder->base_room * sizeof(folder->bases[0]));
+    heap_release(heap, folder->hints, folder->hint_room * sizeof(folder->hints[0]));
+    heap_release(heap, folder->tails, folder->tail_room * sizeof(folder->tails[0]));
     heap_release(heap, folder->snapshots, folder->snapshot_room * sizeof(folder->snapshots[0]));
 }
 

@@ -16,6 +16,14 @@ struct folder {
     int64_t *bases; /* of .log files, sorted */
     uint32_t base_count;
     uint32_t base_room;
+    int64_t *hints; /* of .hint files, sorted */
+    uint32_t hint_count;
+    uint32_t hint_room;
+    int64_t *tails; /* of .tail files, sorted */
+    uint32_t tail_count;
+    uint32_t tail_room;
+    bool has_ranges;    /* weir.quarantine */
+    bool has_request;   /* weir.request */
     int64_t *snapshots; /* offsets of .snapshot files, sorted */
     uint32_t snapshot_count;
     uint32_t snapshot_room;
@@ -27,6 +35,7 @@ struct folder {
  */
 enum status folder_open(struct folder *folder, struct partition *partition);
 void folder_close(struct folder *folder);
+bool folder_has(const int64_t *sorted, uint32_t count, int64_t offset);
 /* leader-epoch-checkpoint into partition->epochs; not known when it is missing or damaged. */
 enum status folder_load_epochs(struct partition *partition, bool *known);
 

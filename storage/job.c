@@ -110,6 +110,26 @@ void job_use_file(struct job *job, struct segment *segment)
     }
 }
 
+static void job_rows_ready(struct block_waiter *waiter)
+{
+    struct job *job = CONTAINER_OF(waiter, struct job, waiter);
+    struct segment *segment = job->awaited;
+    job->op.result = segment->rows_loaded ? 0 : segment->rows_fault;
+    job->run(job);
+}
+
+void job_wait_rows(struct job *job, struct segment *segment)
+{
+    if (segment->rows_loaded) {
+        job->op.result = 0;
+        job->run(job);
+        return;
+    }
+    job->awaited = segment;
+    job->waiter.ready = job_rows_ready;
+    segment_wait_rows(segment, &job->waiter);
+}
+
 static void sync_folder_run(struct job *job)
 {
     JOB_BEGIN(job);

@@ -20,7 +20,7 @@
 #include "base/bytes.h"
 #include "base/list.h"
 #include "base/ring.h"
-#include "storage/files.h"
+#include "storage/cache.h"
 
 struct partition;
 struct segment;
@@ -49,6 +49,8 @@ struct job {
     size_t memory_size;
     struct iovec slice;
     struct file_user user;
+    struct block_waiter waiter;
+    struct segment *awaited; /* whose rows */
     char path[STORE_PATH_SIZE];
     char path_target[STORE_PATH_SIZE];
 };
@@ -93,6 +95,8 @@ int64_t job_wait(struct job *job);
 
 /* The descriptor of a segment's file as op.result, or -errno; file_unuse() gives it back. */
 void job_use_file(struct job *job, struct segment *segment);
+/* Rows and facts of a sealed segment: op.result 0 when they are there, or -errno. */
+void job_wait_rows(struct job *job, struct segment *segment);
 /* Opens, syncs and closes a folder. `path` is copied. Answers 0 or -errno to `parent`. */
 void job_sync_folder(struct job *parent, const char *path);
 /*

@@ -20,6 +20,7 @@
 #include "storage/slab.h"
 #include "storage/space.h"
 #include "storage/tend.h"
+#include "storage/upkeep.h"
 
 struct producers *partition_new_producers(const struct partition *partition)
 {
@@ -196,6 +197,17 @@ static bool append_needs_roll(const struct partition *partition,
     return age > config->segment_age_ms_max;
 }
 
+/* What its hint will say of the moment at which it ended. */
+static void partition_seal(struct partition *partition, struct segment *segment)
+{
+    int64_t open = producers_first_open(partition->producers);
+    segment->sealed = true;
+    segment->stable_offset = open < segment->end_offset ? open : segment->end_offset;
+    if (producers_count(partition->producers) == 0) {
+        segment->producers_none_offset = segment->end_offset;
+    }
+}
+
 /* The next segment becomes active. False: it is not there yet; a pump follows. */
 static bool partition_roll(struct partition *partition)
 {
@@ -217,7 +229,7 @@ static bool partition_roll(struct partition *partition)
     partition->next = NULL;
     partition->roll_due = false;
     if (old != NULL) {
-        old->sealed = true;
+        partition_seal(partition, old);
         if (old->keyed != NULL && old->visible == old->size) {
             partition_keys_seal(old);
         }
@@ -486,6 +498,7 @@ void partition_unload(struct partition *partition)
     partition_unlink(&partition->tail_node);
     partition_unlink(&partition->refused_node);
     partition_unlink(&partition->broken_node);
+    partition->rot_count = 0;
     tend_discard_capture(partition);
     removal_forget(partition);
     for (int32_t i = 0; i < partition->segment_count; i++) {
@@ -509,6 +522,8 @@ static void partition_free(struct partition *partition)
         partition->store->round = next == &partition->store->partitions.head ? NULL : next;
     }
     partition_unlink(&partition->node);
+    partition_unlink(&partition->ask_node);
+    quarantine_deinit(&partition->quarantine);
     heap_release(heap, partition->segments,
                  (size_t)partition->segment_room * sizeof(partition->segments[0]));
     heap_release(heap, partition->name, partition->name_size);
@@ -530,6 +545,7 @@ static struct partition *partition_new(struct store *store, const struct partiti
     partition->config = options->config;
     partition->snapshot_offset = partition->snapshot_previous = -1;
     epochs_init(&partition->epochs);
+    quarantine_init(&partition->quarantine, store->heap);
     list_init(&partition->waiting);
     list_init(&partition->pending);
     list_init(&partition->duplicates);
@@ -569,6 +585,7 @@ enum status partition_open(struct partition **out, struct store *store,
         partition->epochs_changed = true;
     }
     tend_start(partition);
+    partition_ask(partition);
     *out = partition;
     return STATUS_OK;
 }
@@ -583,7 +600,7 @@ void partition_cancel_reads(struct partition *partition)
 {
     for (int32_t i = 0; i < partition->segment_count; i++) {
         struct segment *segment = partition->segments[i];
-        if (segment->rows_lost) {
+        if (segment->aborted_lost) {
             segment->rows_fault = -EIO;
             segment_wake_rows(segment);
         }
@@ -614,6 +631,11 @@ void partition_close(struct partition *partition, bool clean)
     partition_cancel_reads(partition);
     partition_fire_watches(partition, true);
     partition_drain(partition);
+    if (clean && partition->broken && partition->state != PARTITION_FAILED) {
+        /* What a failed write left must not be taken for good by the next start. */
+        upkeep_reload(partition);
+        partition_drain(partition);
+    }
     if (clean && !partition->broken && partition->state != PARTITION_FAILED) {
         tend_stop(partition);
     }

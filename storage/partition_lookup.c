@@ -28,6 +28,7 @@ struct lookup_state {
     int64_t timestamp; /* searched for */
     int64_t position;  /* next batch to look at; -1: start of the segment's search */
     bool peak;         /* the largest timestamp is not known yet */
+    bool choosing;     /* nor the segment to look for it in: facts are missing */
     struct segment_cursor cursor;
     struct partition_read read;
 };
@@ -231,6 +232,7 @@ static bool lookup_header(struct lookup_state *state, enum segment_verdict *verd
         lookup_end(state, STATUS_CORRUPT_MESSAGE);
         return false;
     }
+    state->position = state->cursor.position; /* a gap may have been crossed */
     if (*verdict == SEGMENT_FOUND && state->cursor.header.base_offset >= state->limit_offset) {
         *verdict = SEGMENT_END;
     }
@@ -279,6 +281,32 @@ static bool lookup_rows(struct lookup_state *state)
     return false;
 }
 
+/*
+ * The largest timestamp of segments wholly below the limit; the one that holds the limit needs a
+ * look. Stops at a segment whose facts are not there yet: `choosing` stays set.
+ */
+static void lookup_choose_peak(struct lookup_state *state)
+{
+    struct partition *partition = state->partition;
+    state->timestamp = INT64_MIN;
+    state->peak = state->choosing = true;
+    for (int32_t i = 0; i < partition->segment_count; i++) {
+        struct segment *segment = partition->segments[i];
+        bool below = segment->end_offset <= state->limit_offset;
+        if (!segment->known || !below) {
+            state->choosing = !segment->known;
+            lookup_use(state, segment);
+            return;
+        }
+        if (segment->size > 0 && segment->timestamp_max > state->timestamp) {
+            state->timestamp = segment->timestamp_max;
+        }
+    }
+    state->peak = state->choosing = false;
+    lookup_use(state,
+               partition->segments[partition_segment_of(partition, partition->log_start_offset)]);
+}
+
 static void lookup_step(struct lookup_state *state)
 {
     struct partition *partition = state->partition;
@@ -286,6 +314,13 @@ static void lookup_step(struct lookup_state *state)
         if (state->segment->partition == NULL || partition->removing || partition->closing) {
             lookup_end(state, STATUS_KAFKA_STORAGE_ERROR);
             return;
+        }
+        if (!state->segment->known && !lookup_rows(state)) {
+            return;
+        }
+        if (state->choosing) {
+            lookup_choose_peak(state);
+            continue;
         }
         if (!state->peak && state->segment->timestamp_max < state->timestamp) {
             if (!lookup_next_segment(state)) {
@@ -329,26 +364,6 @@ static void lookup_ready(struct block_waiter *waiter)
     lookup_step(CONTAINER_OF(waiter, struct lookup_state, waiter));
 }
 
-/* The largest timestamp of segments wholly below the limit; the one that holds it needs a look. */
-static void lookup_start_peak(struct lookup_state *state)
-{
-    struct partition *partition = state->partition;
-    state->timestamp = INT64_MIN;
-    state->peak = true;
-    for (int32_t i = 0; i < partition->segment_count; i++) {
-        struct segment *segment = partition->segments[i];
-        bool below = segment->end_offset <= state->limit_offset;
-        if (below && segment->size > 0 && segment->timestamp_max > state->timestamp) {
-            state->timestamp = segment->timestamp_max;
-        }
-        if (!below) {
-            lookup_use(state, segment);
-            return;
-        }
-    }
-    state->peak = false;
-}
-
 static void lookup_start(struct partition *partition, struct partition_lookup *lookup)
 {
     struct store *store = partition->store;
@@ -367,9 +382,8 @@ static void lookup_start(struct partition *partition, struct partition_lookup *l
     state->timestamp = lookup->timestamp;
     state->position = -1;
     if (lookup->timestamp == LOOKUP_MAX_TIMESTAMP) {
-        lookup_start_peak(state);
-    }
-    if (!state->peak) {
+        lookup_choose_peak(state);
+    } else {
         lookup_use(
             state,
             partition->segments[partition_segment_of(partition, partition->log_start_offset)]);

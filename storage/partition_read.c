@@ -25,6 +25,7 @@ struct read_state {
     struct partition_read *read;
     struct read_hops hops;
     struct segment *segment; /* held until done */
+    int64_t offset;          /* the one asked for, or the end of the gap it lies in */
     int64_t limit_offset;
     int64_t limit;    /* position where readable bytes end; -1 not known yet */
     int64_t position; /* of the first batch; -1 not known yet */
@@ -104,11 +105,31 @@ static int64_t read_offset_end(const struct read_state *state)
     return state->limit_offset;
 }
 
-static enum status read_list_aborted(struct read_state *state)
+/*
+ * The markers of transactions that touch the answer lie in this segment or a later one; a segment
+ * at whose end everything below the answer's end was decided is the last to ask. NULL: all are
+ * known, else the one whose hint has to come first.
+ */
+static struct segment *read_aborted_missing(const struct read_state *state, int64_t until)
+{
+    const struct partition *partition = state->partition;
+    int32_t index = partition_segment_of(partition, state->segment->base_offset);
+    for (; index >= 0 && index < partition->segment_count; index++) {
+        struct segment *segment = partition->segments[index];
+        if (!segment->aborted_loaded) {
+            return segment;
+        }
+        if (segment->base_offset >= state->limit_offset || segment->stable_offset >= until) {
+            return NULL;
+        }
+    }
+    return NULL;
+}
+
+static enum status read_list_aborted(struct read_state *state, int64_t until)
 {
     struct partition_read *read = state->read;
     const struct producers *producers = state->partition->producers;
-    int64_t until = read_offset_end(state);
     int32_t count = producers_aborted_list(producers, read->offset, until, NULL, 0);
     if (count == 0) {
         return STATUS_OK;
@@ -133,9 +154,28 @@ static enum status read_list_aborted(struct read_state *state)
     return STATUS_OK;
 }
 
+static void read_fail_rows(struct read_state *state, struct segment *segment)
+{
+    bool memory = segment->rows_fault == -ENOMEM;
+    segment->rows_fault = 0;
+    read_end(state, memory ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR);
+}
+
 static void read_serve(struct read_state *state)
 {
     struct partition_read *read = state->read;
+    int64_t decided = read->isolation == READ_COMMITTED ? read_offset_end(state) : 0;
+    if (read->isolation == READ_COMMITTED) {
+        struct segment *missing = read_aborted_missing(state, decided);
+        if (missing != NULL && missing->rows_fault != 0) {
+            read_fail_rows(state, missing);
+            return;
+        }
+        if (missing != NULL) {
+            segment_wait_rows(missing, &state->waiter);
+            return;
+        }
+    }
     struct bytes *slices =
         state->list == NULL ? read->inline_slices : (struct bytes *)(void *)state->list;
     int64_t at = state->position;
@@ -151,7 +191,8 @@ static void read_serve(struct read_state *state)
     read->slices = slices;
     read->size = (size_t)(state->end - state->position);
     state->segment->read_position = state->end;
-    enum status status = read->isolation == READ_COMMITTED ? read_list_aborted(state) : STATUS_OK;
+    enum status status =
+        read->isolation == READ_COMMITTED ? read_list_aborted(state, decided) : STATUS_OK;
     read_end(state, status);
 }
 
@@ -299,15 +340,15 @@ static void read_ready(struct block_waiter *waiter)
     read_step(CONTAINER_OF(waiter, struct read_state, waiter));
 }
 
-/* The log has a gap here (compacted by Kafka, or rot): on with the next segment. */
+/* The log has a gap here (compacted, or given up): on with the next segment. */
 static bool read_next_segment(struct read_state *state)
 {
     struct partition *partition = state->partition;
     struct segment *segment = state->segment;
     int32_t index = partition_segment_of(partition, segment->base_offset) + 1;
-    if (segment->damaged || index >= partition->segment_count ||
+    if (index >= partition->segment_count ||
         partition->segments[index]->base_offset >= state->limit_offset) {
-        read_end(state, segment->damaged ? STATUS_CORRUPT_MESSAGE : STATUS_OK);
+        read_end(state, STATUS_OK);
         return false;
     }
     state->segment = partition->segments[index];
@@ -315,6 +356,21 @@ static bool read_next_segment(struct read_state *state)
     segment_drop(segment);
     state->limit = -1;
     return true;
+}
+
+/* What is refused or given up ends the answer before it. */
+static void read_clip(struct read_state *state)
+{
+    const struct quarantine *quarantine = &state->partition->quarantine;
+    if (quarantine->count == 0) {
+        return;
+    }
+    const struct quarantine_range *range =
+        quarantine_at_position(quarantine, state->segment->base_offset, state->first_end);
+    if (range != NULL && range->position_from < state->end) {
+        state->end =
+            range->position_from < state->first_end ? state->first_end : range->position_from;
+    }
 }
 
 /* Finds the first batch and the end of the answer. */
@@ -326,7 +382,7 @@ static bool read_locate(struct read_state *state)
     }
     struct segment_cursor cursor = {0};
     enum segment_verdict verdict =
-        segment_find(state->segment, read->offset, state->limit, &cursor);
+        segment_find(state->segment, state->offset, state->limit, &cursor);
     if (read_waits(state, verdict, &cursor)) {
         return false;
     }
@@ -346,6 +402,7 @@ static bool read_locate(struct read_state *state)
     int64_t wanted = size > (int64_t)read->size_max ? size : (int64_t)read->size_max;
     int64_t end = state->position + wanted;
     state->end = end < state->limit ? end : state->limit;
+    read_clip(state);
     hops_release(&state->hops);
     enum status status = read_pin_range(state);
     if (status != STATUS_OK) {
@@ -365,9 +422,7 @@ static void read_step(struct read_state *state)
     }
     if (!state->segment->rows_loaded) {
         if (state->segment->rows_fault != 0) {
-            bool memory = state->segment->rows_fault == -ENOMEM;
-            state->segment->rows_fault = 0;
-            read_end(state, memory ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR);
+            read_fail_rows(state, state->segment);
             return;
         }
         segment_wait_rows(state->segment, &state->waiter);
@@ -406,14 +461,19 @@ void partition_read(struct partition *partition, struct partition_read *read)
         return;
     }
     read->last_stable_offset = partition_last_stable(partition);
+    int64_t offset = quarantine_cross(&partition->quarantine, read->offset);
     if (read->offset < partition->log_start_offset || read->offset > partition->end_offset) {
         read_answer(read, STATUS_OFFSET_OUT_OF_RANGE);
         return;
     }
     int64_t limit =
         read->isolation == READ_COMMITTED ? read->last_stable_offset : read->high_watermark;
-    if (read->offset >= limit) {
+    if (offset >= limit) {
         read_answer(read, STATUS_OK);
+        return;
+    }
+    if (quarantine_at_offset(&partition->quarantine, offset) != NULL) {
+        read_answer(read, STATUS_CORRUPT_MESSAGE);
         return;
     }
     struct read_state *state = pool_take(&store->reads);
@@ -426,10 +486,11 @@ void partition_read(struct partition *partition, struct partition_read *read)
     state->partition = partition;
     state->read = read;
     state->waiter.ready = read_ready;
+    state->offset = offset;
     state->limit_offset = limit;
     state->limit = state->position = -1;
     state->blocks = state->blocks_inline;
-    state->segment = partition->segments[partition_segment_of(partition, read->offset)];
+    state->segment = partition->segments[partition_segment_of(partition, offset)];
     segment_hold(state->segment);
     list_push_tail(&partition->reads, &state->node);
     read_step(state);

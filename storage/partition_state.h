@@ -5,13 +5,24 @@
 #include "storage/epochs.h"
 #include "storage/partition.h"
 #include "storage/producers.h"
+#include "storage/quarantine.h"
 #include "storage/segment.h"
 #include "storage/store_state.h"
 #include "storage/writer.h"
 
+struct scan;
+
 #define PARTITION_MAGIC UINT64_C(0x7765697270617274)
 /* A second failed write within this time ends in FAILED. */
 #define PARTITION_FAILURE_NS UINT64_C(60000000000)
+
+/* Blocks noted at a time; more are found again by the next read of them. */
+#define PARTITION_ROT_MAX 8
+
+struct rot {
+    int64_t base_offset;
+    uint32_t number;
+};
 
 struct partition {
     uint64_t magic;
@@ -31,15 +42,21 @@ struct partition {
     bool spacing;  /* a job allocates */
     bool tending;  /* the upkeep job runs (seal, tail, snapshot, epochs) */
     bool retiring; /* a job renames `retired` */
+    bool loading;  /* recovery is not done: nothing of the state may be written yet */
     bool broken;   /* a write failed; nothing is accepted until the reload */
     bool removing;
     bool closing;
-    bool epochs_changed; /* the checkpoint on disk is older */
+    bool epochs_changed;     /* the checkpoint on disk is older */
+    bool quarantine_changed; /* weir.quarantine on disk is older */
+    bool quarantine_saved;
+    bool asking;  /* a job looks for weir.request */
+    bool knowing; /* a job brings facts of sealed segments */
     bool tail_wanted;
-    bool next_wanted;   /* an append waits for the next segment */
-    bool roll_due;      /* the next append begins a new segment, whatever the size */
-    bool loading_tail;  /* waits for the partial block to come back */
-    uint64_t failed_ns; /* time of the last failed write, 0 never */
+    bool next_wanted;         /* an append waits for the next segment */
+    bool roll_due;            /* the next append begins a new segment, whatever the size */
+    bool loading_tail;        /* waits for the partial block to come back */
+    int64_t failed_watermark; /* the high watermark when it failed */
+    uint64_t failed_ns;       /* time of the last failed write, 0 never */
 
     struct segment **segments; /* by base offset; the last one is active */
     int32_t segment_count;
@@ -65,6 +82,9 @@ struct partition {
 
     struct epochs epochs;
     struct producers *producers;
+    struct quarantine quarantine;
+    struct rot rot[PARTITION_ROT_MAX]; /* blocks to be looked at by upkeep */
+    uint32_t rot_count;
 
     struct list waiting;    /* appends not placed; the first may be partly copied */
     size_t copied;          /* bytes of the first one already in the slab */
@@ -86,6 +106,8 @@ struct partition {
     struct list_node tail_node;
     struct list_node refused_node;
     struct list_node broken_node;
+    struct list_node ask_node;
+    uint64_t ask_ns;
     uint64_t idle_since_ns;
     uint64_t uncovered_since_ns;
     struct block_waiter tail_waiter; /* for loading_tail */
@@ -123,6 +145,20 @@ void partition_keys_seal(struct segment *segment);
 void partition_keys_load(struct partition *partition);
 /* After a change of the configuration. */
 void partition_keys_configure(struct partition *partition);
+/* A range that is not what was written: refused from now on, told in one line, kept. */
+void partition_quarantine(struct partition *partition, const struct quarantine_range *range,
+                          const char *what);
+/* Blocking: the bytes below D of the block that holds it, against the tail file's running row. */
+void partition_check_tail(struct scan *scan, const struct block_row *running);
+/* A block failed its sum; upkeep looks at it again. */
+void partition_note_rot(struct segment *segment, uint32_t number);
+/* Looks for a request in a second, if there is anything that one could be about. */
+void partition_ask(struct partition *partition);
+/* Leaves FAILED by loading the log again; follows from upkeep. */
+void partition_reopen(struct partition *partition);
+/* Blocking, at open. */
+void partition_load_quarantine(struct partition *partition, bool has_ranges, bool has_request);
+[[nodiscard]] struct job *quarantine_write_job(struct partition *partition);
 /* Takes the marker out of a control batch; false when it is not one of a transaction. */
 bool partition_decode_marker(const uint8_t *batch, size_t size, struct producers_marker *marker);
 /* Blocking: runs the ring until nothing of the partition is in flight. */

@@ -3,17 +3,18 @@
 #include "base/check.h"
 #include "storage/partition_state.h"
 
-/* Bytes of log before `offset`, exact to one block; rows that are not loaded count as none. */
-static int64_t watch_position(const struct partition *partition, int64_t offset)
+/* Of what is not known it is enough that it is much: a read that finds less is answered. */
+#define WATCH_UNKNOWN_SIZE INT64_C(1073741824)
+#define WATCH_SIZE_MAX INT64_C(4294967296)
+
+/* Where `offset` lies in its segment, exact to one block; rows that are not loaded count as none.
+ */
+static int64_t watch_position(const struct partition *partition, int32_t index, int64_t offset)
 {
-    int32_t index = partition_segment_of(partition, offset);
-    if (index < 0) {
-        return 0;
-    }
     const struct segment *segment = partition->segments[index];
     int64_t position = 0;
-    if (offset == partition->high_watermark && segment == partition_active(partition)) {
-        return segment->log_position + segment->visible;
+    if (offset == partition->high_watermark) {
+        return segment->visible;
     }
     if (segment->rows_loaded) {
         int32_t row = segment_row_of(segment, offset);
@@ -23,7 +24,7 @@ static int64_t watch_position(const struct partition *partition, int64_t offset)
         segment->hint_position > position) {
         position = segment->hint_position;
     }
-    return segment->log_position + position;
+    return position;
 }
 
 uint64_t partition_readable_size(const struct partition *partition, int64_t offset,
@@ -34,14 +35,18 @@ uint64_t partition_readable_size(const struct partition *partition, int64_t offs
         return 0;
     }
     int64_t first = offset < partition->log_start_offset ? partition->log_start_offset : offset;
-    int64_t end;
-    if (limit == partition->high_watermark) {
-        const struct segment *segment = partition->segments[partition_segment_of(partition, limit)];
-        end = segment->log_position + segment->visible;
-    } else {
-        end = watch_position(partition, limit);
+    first = quarantine_cross(&partition->quarantine, first);
+    if (first >= limit) {
+        return 0;
     }
-    int64_t size = end - watch_position(partition, first);
+    int32_t index = partition_segment_of(partition, first);
+    int32_t last = partition_segment_of(partition, limit);
+    int64_t size = -watch_position(partition, index, first);
+    for (; index < last && size < WATCH_SIZE_MAX; index++) {
+        const struct segment *segment = partition->segments[index];
+        size += segment->known ? segment->size : WATCH_UNKNOWN_SIZE;
+    }
+    size += watch_position(partition, last, limit);
     return size > 0 ? (uint64_t)size : 1;
 }
 

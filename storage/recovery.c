@@ -19,7 +19,8 @@ struct recovery {
     struct partition *partition;
     struct segment *segment;
     bool last;
-    int64_t next_base; /* INT64_MAX when last */
+    int64_t next_base;  /* INT64_MAX when last */
+    int32_t next_epoch; /* of the first batch there, where it was looked at; -1 */
     int64_t offset_until;
     bool has_tail;
     struct tail_header tail;
@@ -242,20 +243,23 @@ static int64_t recovery_settle(struct scan *scan, struct partition *partition, b
     return result < 0 ? result : recovery_sync_names(partition);
 }
 
-/* Whether the block that contains D is not what it was below D: the walk gives it a new sum, which
- * must not bless rot. */
-static bool recovery_is_rotten(struct scan *scan)
+/* The next segment begins with a good batch, so what lacks here was durable once: rot. */
+static void recovery_note_hole(struct recovery *recovery, struct scan *scan)
 {
-    const struct segment *segment = scan->segment;
-    int64_t partial = segment->size % BLOCK_SIZE;
-    uint32_t number = (uint32_t)(segment->size / BLOCK_SIZE);
-    if (partial == 0 || number >= segment->row_count ||
-        (segment->rows[number].flags & ROW_SUMMED) == 0) {
-        return false;
+    struct segment *segment = recovery->segment;
+    bool rest = scan_nonzero(scan, segment->size, RECOVERY_GAP) >= 0;
+    if (!rest && !recovery->has_tail) {
+        return; /* a log of Kafka that was compacted ends where it ends */
     }
-    const uint8_t *data = scan_bytes(scan, segment->size - partial, partial);
-    return data != NULL &&
-           segment_sum(segment, number, data, (size_t)partial) != segment->rows[number].sum;
+    struct quarantine_range range = {
+        .base_offset = segment->base_offset,
+        .position_from = segment->size,
+        .position_until = scan->file_size > segment->size ? scan->file_size : segment->size,
+        .offset_from = segment->end_offset,
+        .offset_until = recovery->next_base,
+    };
+    partition_quarantine(recovery->partition, &range, "log ends before the next segment");
+    recovery->partition->epoch_bump_due = true;
 }
 
 /* The walk from D (or 0). */
@@ -267,10 +271,10 @@ static enum status recovery_walk(struct recovery *recovery)
     if (scan_open(&scan, segment) < 0) {
         return STATUS_KAFKA_STORAGE_ERROR;
     }
-    bool rotten = recovery->has_tail && recovery_is_rotten(&scan);
-    uint32_t rotten_number = (uint32_t)(segment->size / BLOCK_SIZE);
-    scan.sum_from = rotten_number;
-    scan.start = scan.end = 0; /* read again, now for the sums */
+    scan.sum_from = (uint32_t)(segment->size / BLOCK_SIZE);
+    if (recovery->has_tail && segment->size == recovery->tail.position) {
+        partition_check_tail(&scan, &recovery->tail.running);
+    }
     struct scan_walk walk = {
         .position = segment->size,
         .offset = segment->end_offset,
@@ -285,9 +289,6 @@ static enum status recovery_walk(struct recovery *recovery)
         scan_finish(&scan, walk.position);
         segment->end_offset = walk.offset;
     }
-    if (rotten) {
-        segment->rows[rotten_number].sum ^= UINT64_MAX; /* refused, now and after the next start */
-    }
     int64_t result = scan.error;
     if (result == 0) {
         bool cut = recovery->last || walk.offset >= recovery->next_base;
@@ -295,8 +296,9 @@ static enum status recovery_walk(struct recovery *recovery)
         if (!idle || !recovery_is_settled(&scan, walk.position)) {
             result = recovery_settle(&scan, partition, cut);
         }
-        segment->damaged =
-            !cut && (recovery->has_tail || scan_nonzero(&scan, walk.position, RECOVERY_GAP) >= 0);
+        if (!cut) {
+            recovery_note_hole(recovery, &scan);
+        }
     }
     segment->allocated = scan.file_size;
     segment->written_until = segment->size; /* what follows may be allocated only */
@@ -354,7 +356,6 @@ static enum status recovery_segment(struct recovery *recovery)
     if (!recovery->last && recovery_is_sealed(recovery)) {
         segment->allocated = recovery->file_size;
         segment->finished = recovery->file_size == tail->log_size;
-        segment->tail_sealed = true;
         return STATUS_OK;
     }
     enum status status = recovery_load_rows(recovery);
@@ -413,10 +414,12 @@ static void recovery_drop_file(struct partition *partition, int64_t base_offset)
               partition->name, (long long)base_offset);
 }
 
-/* Whether a file begins with a good batch at its base. One that cannot be looked at is an error:
- * taken for empty it would be put aside with all that follows. */
-static enum status recovery_begins(struct partition *partition, int64_t base_offset, bool *begins)
+/* Whether the next file begins with a good batch at its base. One that cannot be looked at is an
+ * error: taken for empty it would be put aside with all that follows. */
+static enum status recovery_begins(struct recovery *recovery, bool *begins)
 {
+    struct partition *partition = recovery->partition;
+    int64_t base_offset = recovery->next_base;
     struct segment *segment = segment_open(partition->store, partition, base_offset);
     if (segment == NULL) {
         return STATUS_NO_MEMORY;
@@ -435,6 +438,7 @@ static enum status recovery_begins(struct partition *partition, int64_t base_off
             scan_batches(&scan, &walk);
         }
         *begins = walk.position > 0;
+        recovery->next_epoch = walk.epoch;
         status = scan.error == 0 ? STATUS_OK : STATUS_KAFKA_STORAGE_ERROR;
         scan_close(&scan);
     }
@@ -443,20 +447,85 @@ static enum status recovery_begins(struct partition *partition, int64_t base_off
 }
 
 /* Whether the log goes on in the next file; true for the last one, which has none. */
-static enum status recovery_follows(const struct recovery *recovery, int64_t offset_until,
-                                    bool *follows)
+static enum status recovery_follows(struct recovery *recovery, int64_t offset_until, bool *follows)
 {
     *follows = recovery->last || recovery->next_base < offset_until;
     if (recovery->last || !*follows || recovery_is_sealed(recovery)) {
         return STATUS_OK;
     }
-    return recovery_begins(recovery->partition, recovery->next_base, follows);
+    return recovery_begins(recovery, follows);
+}
+
+static void recovery_unlink(struct partition *partition, int64_t base_offset, const char *suffix)
+{
+    char path[STORE_PATH_SIZE];
+    store_path_offset(partition->store, path, partition->name, base_offset, suffix);
+    struct op op = {.kind = OP_UNLINK, .path = path};
+    (void)ring_call(partition->store->ring, &op);
+}
+
+/* A sealed segment of which nothing is read now: facts and rows come at first use. */
+static void recovery_defer(struct segment *segment, int64_t next_base, bool hinted)
+{
+    segment->sealed = segment->named = segment->finished = true;
+    segment->hinted = hinted;
+    segment->known = segment->rows_loaded = segment->aborted_loaded = false;
+    segment->size = segment->durable = segment->visible = 0;
+    segment->end_offset = next_base;
+}
+
+/*
+ * No tail file, and the log goes on: rebuilt at first use, if it has no epoch to tell of. A small
+ * one is walked at once: a crash in its first second leaves no tail either, and may leave bytes
+ * behind its end.
+ */
+static bool recovery_may_wait(const struct recovery *recovery)
+{
+    return !recovery->has_tail && !recovery->last && recovery->file_size > RECOVERY_GAP &&
+           epochs_of_offset(&recovery->partition->epochs, recovery->segment->base_offset) ==
+               recovery->next_epoch;
+}
+
+/* P5: a write to that file failed. Another one takes its place, so that the log goes on behind a
+ * segment that needs no look. */
+static enum status recovery_renew(struct partition *partition, int64_t base_offset)
+{
+    struct store *store = partition->store;
+    char path[STORE_PATH_SIZE];
+    recovery_drop_file(partition, base_offset);
+    store_path_offset(store, path, partition->name, base_offset, ".log");
+    struct op op = {
+        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_EXCLUSIVE};
+    int64_t file = ring_call(store->ring, &op);
+    if (file < 0) {
+        return STATUS_KAFKA_STORAGE_ERROR;
+    }
+    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+    (void)ring_call(store->ring, &op);
+    return recovery_sync_names(partition) < 0 ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK;
+}
+
+/* H2: the name of a hint is enough. */
+static bool recovery_is_hinted(struct partition *partition, const struct folder *folder,
+                               uint32_t index, int64_t offset_until)
+{
+    int64_t base = folder->bases[index];
+    if (!folder_has(folder->hints, folder->hint_count, base)) {
+        return false;
+    }
+    if (index + 1 == folder->base_count || folder->bases[index + 1] > offset_until) {
+        recovery_unlink(partition, base, ".hint"); /* it takes appends again */
+        return false;
+    }
+    if (folder_has(folder->tails, folder->tail_count, base)) {
+        recovery_unlink(partition, base, ".tail");
+    }
+    return true;
 }
 
 static enum status recovery_load_segments(struct partition *partition, struct folder *folder,
-                                          int64_t offset_until)
+                                          int64_t offset_until, bool epochs_known)
 {
-    int64_t log_position = 0;
     for (uint32_t i = 0; i < folder->base_count; i++) {
         int64_t base = folder->bases[i];
         struct segment *segment = segment_open(partition->store, partition, base);
@@ -467,18 +536,30 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
             .partition = partition,
             .segment = segment,
             .last = i + 1 == folder->base_count,
+            .next_epoch = -1,
             .next_base = i + 1 == folder->base_count ? INT64_MAX : folder->bases[i + 1],
             .offset_until = offset_until,
         };
         bool follows = true;
-        enum status status = recovery_probe(&recovery);
-        if (status == STATUS_OK) {
+        bool hinted = recovery_is_hinted(partition, folder, i, offset_until);
+        enum status status = hinted ? STATUS_OK : recovery_probe(&recovery);
+        if (status == STATUS_OK && !hinted) {
             status = recovery_follows(&recovery, offset_until, &follows);
+        }
+        if (hinted && recovery.next_base == offset_until) {
+            for (uint32_t k = i + 2; k < folder->base_count; k++) {
+                recovery_drop_file(partition, folder->bases[k]);
+            }
+            folder->base_count = i + 2;
+            status = recovery_renew(partition, recovery.next_base);
         }
         if (status == STATUS_OK && !follows) {
             /* Nothing behind this one was ever durable. */
             for (uint32_t k = i + 1; k < folder->base_count; k++) {
                 recovery_drop_file(partition, folder->bases[k]);
+            }
+            if (recovery_sync_names(partition) < 0) { /* or they come back with a power cut */
+                status = STATUS_KAFKA_STORAGE_ERROR;
             }
             folder->base_count = i + 1;
             recovery.last = true;
@@ -487,7 +568,9 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
                 status = STATUS_KAFKA_STORAGE_ERROR;
             }
         }
-        if (status == STATUS_OK) {
+        if (hinted || (status == STATUS_OK && epochs_known && recovery_may_wait(&recovery))) {
+            recovery_defer(segment, recovery.next_base, hinted);
+        } else if (status == STATUS_OK) {
             status = recovery_segment(&recovery);
         }
         if (status == STATUS_OK && !partition_add_segment(partition, segment)) {
@@ -498,8 +581,6 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
             return status;
         }
         segment->timestamp_visible = segment->timestamp_max;
-        segment->log_position = log_position;
-        log_position += segment->size;
         if (!recovery.last) {
             segment->sealed = true;
             segment->end_offset = recovery.next_base;
@@ -533,16 +614,21 @@ static void recovery_place(struct partition *partition)
 enum status recovery_load(struct partition *partition, int64_t offset_until)
 {
     struct folder folder;
+    partition->loading = true;
     enum status status = folder_open(&folder, partition);
     if (status != STATUS_OK || folder.base_count == 0) {
         folder_close(&folder);
+        partition->loading = false;
         return status;
+    }
+    if (partition->quarantine.count == 0) {
+        partition_load_quarantine(partition, folder.has_ranges, folder.has_request);
     }
     bool known = false;
     status = folder_load_epochs(partition, &known);
     struct epochs saved = partition->epochs;
     if (status == STATUS_OK) {
-        status = recovery_load_segments(partition, &folder, offset_until);
+        status = recovery_load_segments(partition, &folder, offset_until, known);
     }
     if (status == STATUS_OK && !known) {
         status = recovery_find_epochs(partition);
@@ -561,47 +647,6 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
         partition_keys_load(partition);
     }
     folder_close(&folder);
+    partition->loading = false;
     return status;
-}
-
-enum status recovery_rebuild(struct segment *segment)
-{
-    struct scan scan;
-    if (scan_open(&scan, segment) < 0) {
-        return STATUS_KAFKA_STORAGE_ERROR;
-    }
-    int64_t size = segment->size;
-    int64_t end_offset = segment->end_offset;
-    segment_unload_rows(segment);
-    scan.sum_from = 0;
-    scan.file_size = scan.file_size < size ? scan.file_size : size;
-    struct scan_walk walk = {
-        .offset = segment->base_offset, .offset_until = end_offset, .epoch = -1};
-    scan_batches(&scan, &walk);
-    bool reserved = segment_reserve_rows(segment, size);
-    if (scan.error == 0 && reserved) {
-        /* What lies behind a bad batch stays: its blocks have no starts and are not served. */
-        scan_finish(&scan, walk.position);
-        segment->damaged = walk.position < size;
-    }
-    int64_t error = scan.error;
-    segment->size = segment->durable = segment->visible = size;
-    segment->row_count = reserved ? (uint32_t)((size + BLOCK_SIZE - 1) / BLOCK_SIZE) : 0;
-    for (uint32_t i = (uint32_t)((walk.position + BLOCK_SIZE - 1) / BLOCK_SIZE);
-         i < segment->row_count; i++) {
-        segment->rows[i] =
-            (struct block_row){.position = ROW_NONE, .timestamp_max = segment->timestamp_max};
-    }
-    segment->end_offset = end_offset;
-    segment->timestamp_visible = segment->timestamp_max;
-    segment->rebuilt = true;
-    segment->tail_rows = 0;
-    scan_close(&scan);
-    if (error != 0 || !reserved) {
-        segment_unload_rows(segment);
-        return STATUS_KAFKA_STORAGE_ERROR;
-    }
-    segment->rows_loaded = true;
-    segment->finished = segment->tail_sealed = false; /* a new tail file follows */
-    return STATUS_OK;
 }

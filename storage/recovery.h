@@ -11,14 +11,16 @@
  *   R6  Names are synced before what lies under them is believed to last: a process may have died
  *       between the making of a name and its sync, and a power cut may follow.
  *
- *   sealed tail file         nothing of the log is read
+ *   hint, and one behind it  nothing is opened: its name says that it is sealed and durable
+ *   sealed tail file         nothing of the log is read (written by older versions)
  *   clean tail file          nothing of the log is read, producers come from the snapshot
  *   tail file                walk from D
- *   none, or damaged         walk from 0, offsets may have gaps: a log of Kafka, maybe compacted
+ *   none, or damaged         rebuilt at first use when the next segment begins with a good batch;
+ *                            the last one: walk from 0, offsets may have gaps (a log of Kafka)
  *
  * A segment whose log stops short of the next one's base: when the next one begins with a good
  * batch, it was written after all of this one was durable (storage/commit), so the hole is rot and
- * is kept; else the next ones were only made ahead and are empty: they go.
+ * is quarantined; else the next ones were only made ahead and are empty: they go.
  */
 #pragma once
 
@@ -35,5 +37,6 @@ struct segment;
 
 /* Fills an empty partition. Offsets at and behind `offset_until` are cut away (INT64_MAX: none). */
 enum status recovery_load(struct partition *partition, int64_t offset_until);
-/* Rows of a sealed segment by a scan of its log. */
-enum status recovery_rebuild(struct segment *segment);
+/* Aborted transactions of rebuilt segments whose `.txnindex` does not name them all: all of them,
+ * from the log's start. */
+enum status recovery_replay_aborted(struct partition *partition);

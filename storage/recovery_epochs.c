@@ -2,6 +2,7 @@
 #include "storage/recovery_epochs.h"
 
 #include "storage/partition_state.h"
+#include "storage/recovery_producers.h"
 #include "storage/scan.h"
 
 static enum status find_in_segment(struct partition *partition, struct segment *segment)
@@ -37,7 +38,10 @@ enum status recovery_find_epochs(struct partition *partition)
     enum status status = STATUS_OK;
     epochs_init(&partition->epochs);
     for (int32_t i = 0; status == STATUS_OK && i < partition->segment_count; i++) {
-        status = find_in_segment(partition, partition->segments[i]);
+        status = recovery_know(partition->segments[i]);
+        if (status == STATUS_OK) {
+            status = find_in_segment(partition, partition->segments[i]);
+        }
     }
     return status;
 }

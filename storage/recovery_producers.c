@@ -5,33 +5,39 @@
 
 #include "base/check.h"
 #include "storage/folder.h"
+#include "storage/hint_reader.h"
 #include "storage/partition_state.h"
+#include "storage/recovery.h"
 #include "storage/scan.h"
 #include "storage/tail.h"
 #include "storage/transaction_index.h"
 
-/* Reads a whole small file into a run. NULL: missing, unreadable or no memory. */
-static uint8_t *read_whole(struct store *store, const char *path, size_t *size, size_t *run_size)
+/* Reads a whole small file into a run: 0 or -errno. */
+static int64_t read_whole(struct store *store, const char *path, uint8_t **run, size_t *size,
+                          size_t *run_size)
 {
     int64_t file_size = folder_file_size(store, path);
     if (file_size < 0 || file_size > SEGMENT_SIZE_LIMIT) {
-        return NULL;
+        return file_size < 0 ? file_size : -EFBIG;
     }
     *run_size = ((size_t)file_size / (size_t)BLOCK_SIZE + 1) * (size_t)BLOCK_SIZE;
-    uint8_t *run = cache_acquire_run(store, *run_size);
-    if (run == NULL) {
-        return NULL;
+    *run = cache_acquire_run(store, *run_size);
+    if (*run == NULL) {
+        return -ENOMEM;
     }
-    if (folder_read(store, path, store_direct(store), run, *run_size, size) < 0) {
-        cache_release_run(store, run, *run_size);
-        return NULL;
+    int64_t result = folder_read(store, path, store_direct(store), *run, *run_size, size);
+    if (result < 0) {
+        cache_release_run(store, *run, *run_size);
     }
-    return run;
+    return result;
 }
 
-/* The newest readable snapshot; its offset, or -1. */
-static int64_t load_snapshot(struct partition *partition, const struct folder *folder)
+/* The newest good snapshot; its offset, or -1. One that the disk does not give is not passed over:
+ * what the log behind it knows of producers is less. */
+static enum status load_snapshot(struct partition *partition, const struct folder *folder,
+                                 int64_t *found)
 {
+    *found = -1;
     struct store *store = partition->store;
     int64_t now_ms = ring_wall_ms(store->ring);
     for (uint32_t i = folder->snapshot_count; i > 0; i--) {
@@ -49,8 +55,12 @@ static int64_t load_snapshot(struct partition *partition, const struct folder *f
         }
         size_t size = 0;
         size_t run_size = 0;
-        uint8_t *run = read_whole(store, path, &size, &run_size);
-        if (run == NULL) {
+        uint8_t *run = NULL;
+        int64_t result = read_whole(store, path, &run, &size, &run_size);
+        if (result < 0 && result != -ENOENT) {
+            return result == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
+        }
+        if (result < 0) {
             continue;
         }
         enum status status = producers_decode(partition->producers, bytes_of(run, size), now_ms);
@@ -58,10 +68,11 @@ static int64_t load_snapshot(struct partition *partition, const struct folder *f
         if (status == STATUS_OK) {
             partition->snapshot_offset = offset;
             partition->snapshot_previous = i >= 2 ? folder->snapshots[i - 2] : -1;
-            return offset;
+            *found = offset;
+            break;
         }
     }
-    return -1;
+    return STATUS_OK;
 }
 
 /* Entries of a segment whose marker lies below `offset`. False: replay instead. */
@@ -72,8 +83,8 @@ static bool load_aborted(struct partition *partition, struct segment *segment, i
     store_path_offset(store, path, partition->name, segment->base_offset, ".txnindex");
     size_t size = 0;
     size_t run_size = 0;
-    uint8_t *run = read_whole(store, path, &size, &run_size);
-    if (run == NULL) {
+    uint8_t *run = NULL;
+    if (read_whole(store, path, &run, &size, &run_size) < 0) {
         return false;
     }
     bool good = size % TRANSACTION_INDEX_ENTRY_SIZE == 0 &&
@@ -112,6 +123,12 @@ static enum status replay_segment(struct partition *partition, struct segment *s
         if (data == NULL) {
             break;
         }
+        const struct quarantine_range *range =
+            quarantine_at_position(&partition->quarantine, segment->base_offset, position);
+        if (range != NULL && range->position_from <= position) {
+            position = range->position_until; /* what it said of producers is lost */
+            continue;
+        }
         batch_header_decode(&header, data);
         int64_t size = batch_size_of(data);
         if (!segment_header_is_sane(&header) || position + size > segment->size) {
@@ -141,14 +158,50 @@ static enum status replay_segment(struct partition *partition, struct segment *s
     return status;
 }
 
-static enum status replay(struct partition *partition, int64_t offset, int64_t until)
+static void know_run(struct job *job)
 {
+    JOB_BEGIN(job);
+    JOB_CALL(job, job_wait_rows(job, job->segment));
+    segment_drop(job->segment);
+    JOB_END(job, job->op.result);
+}
+
+enum status recovery_know(struct segment *segment)
+{
+    if (segment->known) {
+        return STATUS_OK;
+    }
+    int64_t result = segment->hinted ? job_wait(hint_read_job(segment, HINT_FACTS)) : -ENOENT;
+    if (result == -EBADMSG || result == -ENOENT) {
+        /* Through the segment's own door: somebody else may be rebuilding it. */
+        struct job *job = job_take(segment->store, segment->partition, know_run);
+        if (job != NULL) {
+            job->segment = segment;
+            segment_hold(segment);
+        }
+        result = job_wait(job);
+    }
+    return result == 0         ? STATUS_OK
+           : result == -ENOMEM ? STATUS_NO_MEMORY
+                               : STATUS_KAFKA_STORAGE_ERROR;
+}
+
+static enum status replay(struct partition *partition, struct producers *producers, int64_t offset,
+                          int64_t until)
+{
+    struct producers *own = partition->producers;
     enum status status = STATUS_OK;
     for (int32_t i = 0; status == STATUS_OK && i < partition->segment_count; i++) {
         struct segment *segment = partition->segments[i];
-        if (segment->end_offset > offset && segment->base_offset < until) {
+        if (segment->end_offset <= offset || segment->base_offset >= until) {
+            continue;
+        }
+        status = recovery_know(segment);
+        partition->producers = producers;
+        if (status == STATUS_OK) {
             status = replay_segment(partition, segment, offset, until);
         }
+        partition->producers = own;
     }
     return status;
 }
@@ -160,46 +213,68 @@ static enum status forget_producers(struct partition *partition)
     return partition->producers == NULL ? STATUS_NO_MEMORY : STATUS_OK;
 }
 
-/* Aborted transactions below `from`, as the segments' indexes name them. *whole false: one is
- * missing, and all are to be found again in the log. */
+/* Aborted transactions below `from`, as the segments' indexes name them; what hints know comes from
+ * them when somebody asks. *whole false: one is missing, and all are to be found again in the log.
+ */
 static void load_all_aborted(struct partition *partition, int64_t from, bool *whole)
 {
     *whole = true;
     for (int32_t i = 0; *whole && i < partition->segment_count; i++) {
         struct segment *segment = partition->segments[i];
-        if (segment->aborted && segment->base_offset < from) {
+        if (segment->aborted_loaded && segment->aborted && segment->base_offset < from) {
             *whole = !segment->rebuilt && load_aborted(partition, segment, from);
         }
     }
 }
 
-enum status recovery_load_producers(struct partition *partition, const struct folder *folder)
+/* The newest statement that there is nothing to know, where it is newer than the snapshot. */
+static enum status find_none(struct partition *partition, int64_t *from)
 {
-    enum status status = STATUS_OK;
-    int64_t snapshot = load_snapshot(partition, folder);
-    int64_t from = snapshot;
-    /* The newest statement that there is nothing to know counts as a snapshot. */
-    for (int32_t i = partition->segment_count - 1; status == STATUS_OK && i >= 0; i--) {
+    for (int32_t i = partition->segment_count - 1; i >= 0; i--) {
         struct segment *segment = partition->segments[i];
-        if (segment->producers_none_offset > from &&
+        if (segment->end_offset <= *from && i + 1 < partition->segment_count) {
+            break; /* nothing older can be newer than the snapshot */
+        }
+        enum status status = recovery_know(segment);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        if (segment->producers_none_offset > *from &&
             segment->producers_none_offset <= partition->end_offset) {
-            from = segment->producers_none_offset;
-            snapshot = -1;
-            status = forget_producers(partition);
+            *from = segment->producers_none_offset;
+            return forget_producers(partition);
         }
     }
+    return STATUS_OK;
+}
+
+enum status recovery_load_producers(struct partition *partition, const struct folder *folder)
+{
+    int64_t snapshot;
+    enum status status = load_snapshot(partition, folder, &snapshot);
+    int64_t from = snapshot;
+    if (status == STATUS_OK) {
+        status = find_none(partition, &from);
+    }
+    snapshot = from == snapshot ? snapshot : -1;
     bool whole = true;
     if (status == STATUS_OK && from >= 0) {
         load_all_aborted(partition, from, &whole);
     }
     int64_t start = partition->segments[0]->base_offset;
+    int64_t replayed = from < start ? start : from;
     if (status == STATUS_OK && !whole) {
+        replayed = start;
         status = forget_producers(partition);
         if (status == STATUS_OK && snapshot >= 0) {
             /* For the aborted transactions alone: the snapshot knows producers from before the
              * log's start too. */
-            status = replay(partition, start, snapshot);
-            if (status == STATUS_OK && load_snapshot(partition, folder) != snapshot) {
+            status = replay(partition, partition->producers, start, snapshot);
+            int64_t again = -1;
+            if (status == STATUS_OK) {
+                status = load_snapshot(partition, folder, &again);
+            }
+            if (status == STATUS_OK && again != snapshot) {
                 snapshot = -1; /* read a second time it was not there, or another one was */
                 status = forget_producers(partition);
             }
@@ -207,8 +282,41 @@ enum status recovery_load_producers(struct partition *partition, const struct fo
         from = snapshot;
     }
     if (status == STATUS_OK) {
-        status = replay(partition, from < start ? start : from, INT64_MAX);
+        status = replay(partition, partition->producers, from < start ? start : from, INT64_MAX);
+    }
+    for (int32_t i = 0; i < partition->segment_count; i++) {
+        struct segment *segment = partition->segments[i];
+        if (segment->base_offset >= replayed) {
+            segment->aborted_loaded = true;
+            segment->aborted_lost = false;
+        }
     }
     partition->snapshot_position = partition_active(partition)->log_position;
+    return status;
+}
+
+enum status recovery_replay_aborted(struct partition *partition)
+{
+    struct producers *scratch = partition_new_producers(partition);
+    if (scratch == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    int64_t until = partition->end_offset;
+    enum status status = replay(partition, scratch, 0, until);
+    int32_t count = producers_aborted_list(scratch, 0, until, NULL, 0);
+    size_t size = (size_t)count * sizeof(struct producers_aborted);
+    struct heap *heap = partition->store->heap;
+    struct producers_aborted *list = count == 0 ? NULL : heap_acquire(heap, size);
+    if (status == STATUS_OK && count > 0 && list == NULL) {
+        status = STATUS_NO_MEMORY;
+    }
+    if (status == STATUS_OK && count > 0) {
+        (void)producers_aborted_list(scratch, 0, until, list, count);
+        for (int32_t i = 0; status == STATUS_OK && i < count; i++) {
+            status = producers_restore_aborted(partition->producers, &list[i]);
+        }
+    }
+    heap_release(heap, list, size);
+    producers_close(scratch);
     return status;
 }

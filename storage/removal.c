@@ -24,8 +24,8 @@ static void path_append(char path[STORE_PATH_SIZE], const char *text)
     memcpy(path + size, text, text_size);
 }
 
-static const char *const segment_suffixes[] = {".log", ".tail", ".txnindex", ".index",
-                                               ".timeindex"};
+static const char *const segment_suffixes[] = {".log",      ".tail",  ".hint",
+                                               ".txnindex", ".index", ".timeindex"};
 
 /* job->path_target holds "<name>", job->position the base offset. */
 static void delete_segment_run(struct job *job)
@@ -40,6 +40,7 @@ static void delete_segment_run(struct job *job)
         JOB_AWAIT(job, .kind = OP_UNLINK, .path = job->path);
     }
     heap_release(store->heap, deletion, sizeof(*deletion));
+    store->retry_ns = 0; /* space came free: who was refused asks at once */
     JOB_END(job, 0);
 }
 
@@ -163,7 +164,7 @@ void removal_segments(struct partition *partition, int32_t count)
         struct segment *segment = partition->segments[i];
         check(segment->sealed && segment->visible == segment->size);
         removal_put_off(partition, segment);
-        if (segment->rows_lost) { /* nobody scans it any more */
+        if (segment->aborted_lost) { /* nobody replays it any more */
             segment->rows_fault = -ENOENT;
             segment_wake_rows(segment);
         }
@@ -183,6 +184,9 @@ void removal_segments(struct partition *partition, int32_t count)
     }
     epochs_cut_start(&partition->epochs, partition->log_start_offset);
     partition->epochs_changed = true;
+    if (quarantine_cut_start(&partition->quarantine, base)) {
+        partition->quarantine_changed = true;
+    }
     producers_forget_below(partition->producers, partition->log_start_offset);
     (void)removal_resume(partition);
     tend_start(partition);

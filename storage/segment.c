@@ -4,10 +4,13 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "storage/hint_reader.h"
 #include "storage/keyed.h"
 #include "storage/partition_state.h"
+#include "storage/rebuild.h"
 #include "storage/store_state.h"
 #include "storage/tail.h"
+#include "storage/tend.h"
 
 #define ROWS_ROOM_FIRST 64
 
@@ -31,6 +34,8 @@ struct segment *segment_open(struct store *store, struct partition *partition, i
         .hint_offset = -1,
         .read_position = -1,
         .producers_none_offset = -1,
+        .known = true,
+        .aborted_loaded = true,
     };
     file_init(&segment->file);
     list_init(&segment->slab);
@@ -189,35 +194,10 @@ void segment_wake_rows(struct segment *segment)
     }
 }
 
-static void segment_rows_loaded(struct job *job, int64_t result)
+/* Starts a job that ends in ended(); the segment is held meanwhile. */
+static void segment_load(struct segment *segment, struct job *job,
+                         void (*ended)(struct job *job, int64_t result))
 {
-    struct segment *segment = job->owner;
-    struct partition *partition = segment->partition;
-    segment->rows_loading = false;
-    segment->rows_fault = result;
-    /* One that retention took meanwhile is not scanned: its readers are told. */
-    int32_t index = partition == NULL ? -1 : partition_segment_of(partition, segment->base_offset);
-    bool listed = index >= 0 && partition->segments[index] == segment;
-    if (listed && (result == -EBADMSG || result == -ENOENT)) {
-        segment->rows_lost = true; /* upkeep scans the log; who waits goes on waiting */
-        if (!list_is_linked(&partition->broken_node)) {
-            list_push_tail(&segment->store->broken, &partition->broken_node);
-            store_arm(segment->store, ring_now_ns(segment->store->ring));
-        }
-    } else {
-        segment_wake_rows(segment);
-    }
-    segment_drop(segment);
-}
-
-void segment_wait_rows(struct segment *segment, struct block_waiter *waiter)
-{
-    check(!segment->rows_loaded);
-    list_push_tail(&segment->rows_waiters, &waiter->node);
-    if (segment->rows_loading || segment->rows_lost) {
-        return;
-    }
-    struct job *job = segment->partition == NULL ? NULL : tail_read_job(segment);
     if (job == NULL) {
         segment->rows_fault = -ENOMEM;
         segment_wake_rows(segment);
@@ -226,9 +206,72 @@ void segment_wait_rows(struct segment *segment, struct block_waiter *waiter)
     segment->rows_loading = true;
     segment->rows_fault = 0;
     job->owner = segment;
-    job->ended = segment_rows_loaded;
+    job->ended = ended;
     segment_hold(segment);
     job->run(job);
+}
+
+/* One that retention took meanwhile is not scanned: its readers are told. */
+static bool segment_is_listed(const struct segment *segment)
+{
+    const struct partition *partition = segment->partition;
+    int32_t index = partition == NULL ? -1 : partition_segment_of(partition, segment->base_offset);
+    return index >= 0 && partition->segments[index] == segment;
+}
+
+void segment_lose_aborted(struct segment *segment)
+{
+    struct partition *partition = segment->partition;
+    segment->aborted_lost = true;
+    if (!list_is_linked(&partition->broken_node)) {
+        list_push_tail(&segment->store->broken, &partition->broken_node);
+        store_arm(segment->store, ring_now_ns(segment->store->ring));
+    }
+}
+
+static void segment_rebuilt(struct job *job, int64_t result)
+{
+    struct segment *segment = job->owner;
+    struct partition *partition = job->partition;
+    segment->rows_loading = false;
+    segment->rows_fault = result;
+    if (result == -EBADMSG && segment_is_listed(segment)) {
+        segment->rows_fault = 0;
+        segment_lose_aborted(segment); /* who waits for them waits again */
+    }
+    segment_wake_rows(segment);
+    segment_drop(segment);
+    tend_start(partition);
+}
+
+static void segment_rows_loaded(struct job *job, int64_t result)
+{
+    struct segment *segment = job->owner;
+    segment->rows_loading = false;
+    segment->rows_fault = result;
+    if ((result == -EBADMSG || result == -ENOENT) && segment_is_listed(segment)) {
+        segment_load(segment, rebuild_job(segment), segment_rebuilt);
+    } else {
+        segment_wake_rows(segment);
+    }
+    segment_drop(segment);
+}
+
+void segment_wait_rows(struct segment *segment, struct block_waiter *waiter)
+{
+    check(!segment->rows_loaded || !segment->aborted_loaded);
+    list_push_tail(&segment->rows_waiters, &waiter->node);
+    if (segment->aborted_lost) {
+        segment_lose_aborted(segment);
+    }
+    if (segment->rows_loading || segment->aborted_lost) {
+        return;
+    }
+    struct job *job = NULL;
+    if (segment->partition != NULL) {
+        job = segment->hinted ? hint_read_job(segment, HINT_TABLE) : tail_read_job(segment);
+    }
+    segment_load(segment, job, segment_rows_loaded);
 }
 
 int32_t segment_row_of(const struct segment *segment, int64_t offset)
@@ -289,9 +332,32 @@ static enum segment_verdict segment_gather(struct segment *segment, struct segme
     return SEGMENT_FOUND;
 }
 
+/* Passes over gaps, and refused ranges that the search does not end in. False: it does. */
+static bool segment_cross(const struct segment *segment, struct segment_cursor *cursor)
+{
+    const struct partition *partition = segment->partition;
+    if (partition == NULL || partition->quarantine.count == 0) {
+        return true;
+    }
+    for (;;) {
+        const struct quarantine_range *range =
+            quarantine_at_position(&partition->quarantine, segment->base_offset, cursor->position);
+        if (range == NULL || range->position_from > cursor->position) {
+            return true;
+        }
+        if (!range->skipped && range->offset_until > cursor->offset_wanted) {
+            return false;
+        }
+        cursor->position = range->position_until;
+    }
+}
+
 enum segment_verdict segment_header_at(struct segment *segment, struct segment_cursor *cursor,
                                        int64_t limit)
 {
+    if (!segment_cross(segment, cursor)) {
+        return SEGMENT_CORRUPT;
+    }
     if (cursor->position >= limit) { /* a row may name a batch that is not visible yet */
         return SEGMENT_END;
     }
@@ -349,6 +415,7 @@ enum segment_verdict segment_find(struct segment *segment, int64_t offset, int64
 {
     check(segment->rows_loaded);
     int32_t index = segment_row_of(segment, offset);
+    cursor->offset_wanted = offset;
     cursor->position = index < 0 ? 0 : segment_marked(segment, index, offset);
     int64_t page = cursor->position / MARK_SIZE;
     if (segment->hint_offset >= 0 && segment->hint_offset <= offset &&

@@ -11,7 +11,9 @@
  * G3  A row is made when the first byte of its block is appended and is final when the block is
  *     full and durable; the sum covers what the block holds, and ROW_SUMMED says that it is valid:
  *     from when the block is full, or earlier when it rests.
- * G4  An instance number is never used twice by one store: cache and pins name the instance.
+ * G4  A sealed segment comes from its hint: `known` false means that size and timestamps are not
+ *     there yet, and rows, facts and aborted transactions come with segment_wait_rows().
+ * G5  An instance number is never used twice by one store: cache and pins name the instance.
  */
 #pragma once
 
@@ -84,10 +86,9 @@ struct segment {
     int64_t tail_position; /* D */
     uint64_t tail_sequence;
     uint32_t tail_rows; /* rows on disk that stay as they are */
-    bool tail_sealed;   /* the file on disk is final */
 
     bool sealed;         /* takes no more appends */
-    bool finished;       /* sealed, its tail file final, the file trimmed */
+    bool finished;       /* sealed, nothing left to write: hint (or a final tail) there, trimmed */
     bool named;          /* the file has its own name and the folder is synced */
     bool rebuilt;        /* rows come from a scan and cannot vouch for the time before it */
     bool aborted;        /* holds the marker of an aborted transaction */
@@ -96,8 +97,11 @@ struct segment {
     int64_t producers_none_offset; /* no producer was known here; -1 says nothing */
     int64_t aborted_until;         /* markers below this offset are in .txnindex */
     uint64_t aborted_sum;          /* of .txnindex as last written; 0: not known */
-    bool damaged;                  /* its log ends before end_offset: rot that a scan found */
-    bool rows_lost; /* the tail file is damaged; rows come back with the next upkeep */
+    int64_t stable_offset; /* first offset of the oldest transaction open at the end; 0: unknown */
+    bool known;            /* sizes, timestamps and flags are the file's; a hint brings them */
+    bool hinted;           /* `.hint` is there: the name alone says sealed, durable, trimmed */
+    bool aborted_loaded;   /* the producers know every aborted transaction that ended here */
+    bool aborted_lost;     /* aborted transactions need a replay, by the next upkeep */
 };
 
 /* An empty segment, held once. NULL: the heap refuses. */
@@ -126,6 +130,8 @@ void segment_unload_rows(struct segment *segment);
 
 /* Calls back when the rows are loaded or cannot be; starts that when needed. */
 void segment_wait_rows(struct segment *segment, struct block_waiter *waiter);
+/* Its aborted transactions have to be found by a replay, which follows from upkeep. */
+void segment_lose_aborted(struct segment *segment);
 /* After a load or a rebuild. */
 void segment_wake_rows(struct segment *segment);
 
@@ -139,6 +145,7 @@ int32_t segment_row_of(const struct segment *segment, int64_t offset);
 enum segment_verdict { SEGMENT_FOUND, SEGMENT_END, SEGMENT_NEEDS, SEGMENT_CORRUPT };
 struct segment_cursor {
     int64_t position;           /* in: start of a batch; out: of the batch found */
+    int64_t offset_wanted;      /* in: refused ranges wholly below it are passed over */
     struct batch_header header; /* out */
     uint32_t number;            /* out of NEEDS */
 };

@@ -43,6 +43,8 @@ static void space_granted(struct partition *partition)
     }
     if (partition->state == PARTITION_FULL) {
         partition->state = PARTITION_OPEN;
+        diag_line(partition->store->diag, DIAG_INFO, "storage/space",
+                  "space is there again; appends go on", "partition=%s", partition->name);
     }
     partition_pump(partition);
 }
@@ -283,8 +285,11 @@ static void name_run(struct job *job)
         goto end;
     }
     store_path_offset(store, job->path, partition->name, segment->base_offset, ".tail");
-    /* A tail file of a segment that recovery dropped would vouch for bytes that are not there. */
+    /* Files of a segment that recovery dropped would vouch for bytes that are not there. */
     JOB_AWAIT(job, .kind = OP_UNLINK, .path = job->path);
+    store_path_offset(store, job->path, partition->name, segment->base_offset, ".hint");
+    JOB_AWAIT(job, .kind = OP_UNLINK, .path = job->path);
+    store_path_offset(store, job->path, partition->name, segment->base_offset, ".tail");
     JOB_AWAIT(job, .kind = OP_OPEN, .path = job->path, .flags = OPEN_WRITE | OPEN_CREATE);
     if (job->op.result < 0) {
         goto end;

@@ -55,6 +55,7 @@ static void store_init_lists(struct store *store)
     list_init(&store->uncovered);
     list_init(&store->refused);
     list_init(&store->broken);
+    list_init(&store->asking);
     list_init(&store->deleting);
 }
 

@@ -42,6 +42,7 @@ struct store {
     struct list uncovered;  /* appends above the tail file's D; oldest first */
     struct list refused;    /* space was refused; tried again each second */
     struct list broken;     /* a write failed; reloaded by the next upkeep */
+    struct list asking;     /* look for weir.request each second; soonest first */
     struct list deleting;   /* jobs that wait to unlink, storage/removal.h */
     uint64_t instance_next;
     uint64_t retry_ns;     /* when `refused` is tried next */
@@ -50,6 +51,7 @@ struct store {
     uint64_t retention_check_ns;
     bool round_deletes; /* the round under way does */
     uint32_t producer_count_max;
+    uint32_t knowing;        /* partitions whose sealed segments' facts are being read */
     struct list_node *round; /* next partition of the round, NULL between rounds */
     struct timer timer;      /* lets the core tick when upkeep is due */
     uint8_t *zeros;          /* STORE_ZEROS_SIZE, from the first zero-ahead on */

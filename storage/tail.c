@@ -209,7 +209,6 @@ close:
         segment->tail_sequence = header.sequence;
         segment->tail_position = header.position;
         segment->tail_rows = header.row_count;
-        segment->tail_sealed = (header.flags & TAIL_SEALED) != 0;
     }
 end:
     segment_drop(segment);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "storage/hint_writer.h"
 #include "storage/partition_state.h"
 #include "storage/planted.h"
 #include "storage/tail.h"
@@ -53,13 +54,17 @@ static bool tend_capture_is_due(const struct partition *partition)
            partition->capture.offset <= partition->high_watermark;
 }
 
-/* The oldest segment that is full and durable but not finished. */
+/*
+ * The oldest segment that is full and durable but not finished. The next one must have its name on
+ * the disk: a hint says that the log goes on behind it.
+ */
 static struct segment *tend_sealed(const struct partition *partition)
 {
-    for (int32_t i = 0; i < partition->segment_count; i++) {
+    for (int32_t i = 0; i + 1 < partition->segment_count; i++) {
         struct segment *segment = partition->segments[i];
-        if (segment->sealed && !segment->finished && segment->named &&
-            segment->visible == segment->size) {
+        if (segment->sealed && !segment->finished && segment->named && segment->known &&
+            segment->aborted_loaded && segment->visible == segment->size &&
+            partition->segments[i + 1]->named) {
             return segment;
         }
         if (!segment->sealed) {
@@ -69,18 +74,17 @@ static struct segment *tend_sealed(const struct partition *partition)
     return NULL;
 }
 
+/* Trimmed first: the hint's name says so. */
 static void seal_run(struct job *job)
 {
     struct segment *segment = job->segment;
     JOB_BEGIN(job);
-    if (segment->aborted) {
-        JOB_CALL(job, job_call(job, transaction_index_job(segment, segment->end_offset)));
-        if (job->op.result < 0) {
-            goto end;
-        }
+    JOB_CALL(job, job_wait_rows(job, segment));
+    if (job->op.result < 0) {
+        goto end;
     }
-    if (!segment->tail_sealed) {
-        JOB_CALL(job, job_call(job, tail_write_job(segment, 0)));
+    if (segment->aborted && segment->aborted_until < segment->end_offset) {
+        JOB_CALL(job, job_call(job, transaction_index_job(segment, segment->end_offset)));
         if (job->op.result < 0) {
             goto end;
         }
@@ -95,9 +99,13 @@ static void seal_run(struct job *job)
         JOB_AWAIT(job, .kind = OP_SYNC, .file = job->file);
     }
     file_unuse(job->store, segment);
+    if (job->op.result < 0 || segment->partition == NULL) {
+        goto end;
+    }
+    segment->allocated = segment->size;
+    JOB_CALL(job, job_call(job, hint_write_job(segment)));
     if (job->op.result >= 0) {
         segment->finished = true;
-        segment->allocated = segment->size;
     }
 end:
     segment_drop(segment);
@@ -227,7 +235,10 @@ static void tend_run(struct job *job)
         if (partition->broken || partition->removing) {
             break;
         }
-        if (partition->epochs_changed && partition->folder && !PLANTED(EPOCHS_LATE)) {
+        if (partition->quarantine_changed) {
+            /* Before any table: a new sum may stand for bytes that are known to be bad. */
+            JOB_CALL(job, job_call(job, quarantine_write_job(partition)));
+        } else if (partition->epochs_changed && partition->folder && !PLANTED(EPOCHS_LATE)) {
             /* First: below D no batch is looked at again to learn where an epoch began. */
             JOB_CALL(job, job_call(job, job_take(job->store, partition, epochs_run)));
         } else if ((job->segment = tend_sealed(partition)) != NULL) {
@@ -253,11 +264,12 @@ static void tend_run(struct job *job)
 
 void tend_start(struct partition *partition)
 {
-    if (partition->tending || partition->broken || partition->removing) {
+    if (partition->tending || partition->loading || partition->broken || partition->removing) {
         return;
     }
     if (tend_sealed(partition) == NULL && !tend_capture_is_due(partition) &&
-        !(partition->epochs_changed && partition->folder) && !tend_tail_is_due(partition)) {
+        !partition->quarantine_changed && !(partition->epochs_changed && partition->folder) &&
+        !tend_tail_is_due(partition)) {
         return;
     }
     struct job *job = job_take(partition->store, partition, tend_run);

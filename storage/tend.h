@@ -2,7 +2,8 @@
 /*
  * What a log needs besides its bytes, done by one background job per partition, in this order:
  *
- *   seal      final tail file of a segment that is full and durable, then its file is trimmed
+ *   seal      the file of a segment that is full and durable is trimmed, then its hint is written
+ *   ranges    weir.quarantine, where it changed
  *   snapshot  producer state captured earlier, once the high watermark has reached it
  *   epochs    leader-epoch-checkpoint after a new epoch
  *   tail      rows and D of the active segment

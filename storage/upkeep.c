@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "storage/commit.h"
+#include "storage/hint_reader.h"
 #include "storage/partition_state.h"
 #include "storage/planted.h"
 #include "storage/recovery.h"
@@ -22,15 +23,35 @@
 #define UPKEEP_PARTITION_NS 1000
 #define UPKEEP_SEGMENTS_MAX 4096
 
+/* Read-only; what could not even be read back is not served at all until it is loaded again. */
+static void upkeep_fail(struct partition *partition, enum status status, int64_t high_watermark,
+                        bool again)
+{
+    partition->state = PARTITION_FAILED;
+    partition->broken = status != STATUS_OK;
+    partition->failed_watermark = high_watermark;
+    if (partition->broken) {
+        partition->end_offset = partition->high_watermark = high_watermark;
+    }
+    diag_line(partition->store->diag, DIAG_ERROR, "storage/partition",
+              "log is read-only until weir log reopen, or until the broker starts again",
+              "partition=%s status=%s offset=%lld expected=%lld again=%d", partition->name,
+              status_name(status), (long long)partition->end_offset, (long long)high_watermark,
+              again);
+    partition_refuse(partition, STATUS_KAFKA_STORAGE_ERROR, true);
+    partition_ask(partition);
+}
+
 /* P5: nothing of the volatile state is believed; the file is sealed at the high watermark. */
-static void upkeep_reload(struct partition *partition)
+void upkeep_reload(struct partition *partition)
 {
     struct store *store = partition->store;
     partition_drain(partition);
     uint64_t now_ns = ring_now_ns(store->ring);
     bool again = partition->failed_ns != 0 && now_ns - partition->failed_ns < PARTITION_FAILURE_NS;
     partition->failed_ns = now_ns;
-    int64_t high_watermark = partition->high_watermark;
+    int64_t high_watermark = partition->state == PARTITION_FAILED ? partition->failed_watermark
+                                                                  : partition->high_watermark;
     int64_t log_start_offset = partition->log_start_offset;
     partition_unload(partition);
     partition->placed = partition->frozen = partition->tail_wanted = false;
@@ -44,24 +65,15 @@ static void upkeep_reload(struct partition *partition)
     if (status == STATUS_OK) {
         status = recovery_load(partition, high_watermark);
     }
-    /* A log that cannot be read stays broken: reads are refused instead of finding it empty. */
-    partition->broken = status != STATUS_OK;
-    if (partition->broken) {
-        partition->end_offset = partition->high_watermark = high_watermark;
-    }
     if (partition->log_start_offset < log_start_offset) {
         partition->log_start_offset = log_start_offset;
     }
     bool whole = status == STATUS_OK && partition->end_offset == high_watermark;
     if (!whole || again) {
-        partition->state = PARTITION_FAILED;
-        diag_line(store->diag, DIAG_ERROR, "storage/partition",
-                  "log is read-only until the broker starts again",
-                  "partition=%s status=%s offset=%lld expected=%lld again=%d", partition->name,
-                  status_name(status), (long long)partition->end_offset, (long long)high_watermark,
-                  again);
+        upkeep_fail(partition, status, high_watermark, again);
         return;
     }
+    partition->broken = false;
     (void)epochs_begin(&partition->epochs, partition->leader_epoch, partition->end_offset);
     partition->epochs_changed = true;
     struct segment *active = partition_active(partition);
@@ -72,21 +84,41 @@ static void upkeep_reload(struct partition *partition)
     tend_start(partition);
 }
 
-static void upkeep_rebuild(struct partition *partition)
+void partition_reopen(struct partition *partition)
 {
+    struct store *store = partition->store;
+    diag_line(store->diag, DIAG_WARN, "storage/partition", "log is loaded again as asked for",
+              "partition=%s", partition->name);
+    partition->failed_ns = 0;
+    partition->broken = true;
+    if (!list_is_linked(&partition->broken_node)) {
+        list_push_tail(&store->broken, &partition->broken_node);
+    }
+    store_arm(store, ring_now_ns(store->ring));
+}
+
+/* Aborted transactions that neither hint nor .txnindex could tell. */
+static void upkeep_replay(struct partition *partition)
+{
+    bool lost = false;
+    for (int32_t i = 0; i < partition->segment_count; i++) {
+        lost = lost || partition->segments[i]->aborted_lost;
+    }
+    if (!lost) {
+        return;
+    }
+    enum status status = recovery_replay_aborted(partition);
     for (int32_t i = 0; i < partition->segment_count; i++) {
         struct segment *segment = partition->segments[i];
-        if (!segment->rows_lost) {
+        if (!segment->aborted_lost) {
             continue;
         }
-        segment->rows_lost = false;
-        segment->rows_fault = recovery_rebuild(segment) == STATUS_OK ? 0 : -EIO;
-        diag_line(partition->store->diag, DIAG_WARN, "storage/recovery",
-                  "tail file damaged; block table rebuilt by a scan",
-                  "partition=%s base_offset=%lld result=%d", partition->name,
-                  (long long)segment->base_offset, (int)-segment->rows_fault);
+        segment->aborted_loaded = status == STATUS_OK;
+        segment->aborted_lost = status != STATUS_OK; /* tried again with the next use */
+        if (status != STATUS_OK) {
+            segment->rows_fault = status == STATUS_NO_MEMORY ? -ENOMEM : -EIO;
+        }
         segment_wake_rows(segment);
-        tend_start(partition);
     }
 }
 
@@ -104,7 +136,9 @@ static void upkeep_broken(struct store *store)
         if (partition->broken) {
             upkeep_reload(partition);
         } else {
-            upkeep_rebuild(partition);
+            upkeep_replay(partition);
+            upkeep_rot(partition);
+            tend_start(partition);
         }
     }
 }
@@ -207,8 +241,76 @@ static void upkeep_rows(struct partition *partition)
         }
         if (segment->rows_used > 0) {
             segment->rows_used -= 1;
-        } else if (!segment->rebuilt && segment->tail_position == segment->size) {
+        } else if (segment->hinted ||
+                   (!segment->rebuilt && segment->tail_position == segment->size)) {
             segment_unload_rows(segment);
+        }
+    }
+}
+
+/* Partitions whose facts are read at the same time. */
+#define UPKEEP_KNOWING_MAX 4
+
+static struct segment *upkeep_unknown(const struct partition *partition)
+{
+    for (int32_t i = 0; i < partition->segment_count; i++) {
+        if (!partition->segments[i]->known) {
+            return partition->segments[i];
+        }
+    }
+    return NULL;
+}
+
+/* Facts of every sealed segment, one after the other: a start reads none of them. */
+static void know_run(struct job *job)
+{
+    struct partition *partition = job->partition;
+    JOB_BEGIN(job);
+    while (!partition->closing && !partition->removing && !partition->broken &&
+           (job->segment = upkeep_unknown(partition)) != NULL) {
+        job->op.result = -ENOENT;
+        if (job->segment->hinted) {
+            JOB_CALL(job, job_call(job, hint_read_job(job->segment, HINT_FACTS)));
+        }
+        if (job->op.result == -ENOENT || job->op.result == -EBADMSG) {
+            JOB_CALL(job, job_wait_rows(job, job->segment));
+        }
+        if (job->op.result < 0) {
+            break; /* the next round tries again */
+        }
+    }
+    partition->knowing = false;
+    job->store->knowing -= 1;
+    JOB_END(job, 0);
+}
+
+/* True: everything is known already. */
+static bool upkeep_know(struct partition *partition)
+{
+    struct store *store = partition->store;
+    if (partition->knowing || upkeep_unknown(partition) != NULL) {
+        struct job *job = partition->knowing || store->knowing == UPKEEP_KNOWING_MAX
+                              ? NULL
+                              : job_take(store, partition, know_run);
+        if (job != NULL) {
+            partition->knowing = true;
+            store->knowing += 1;
+            job->run(job);
+        }
+        return false;
+    }
+    return true;
+}
+
+/* Segments sealed by an older version get their hint, one a round. */
+static void upkeep_hint(struct partition *partition)
+{
+    for (int32_t i = 0; i + 1 < partition->segment_count; i++) {
+        struct segment *segment = partition->segments[i];
+        if (segment->finished && !segment->hinted && segment->holders == 1) {
+            segment->finished = false;
+            tend_start(partition);
+            return;
         }
     }
 }
@@ -218,7 +320,11 @@ static void upkeep_partition(struct partition *partition)
     if (partition->broken || partition->removing || partition->state == PARTITION_FAILED) {
         return;
     }
-    if (partition->store->round_deletes) {
+    bool known = upkeep_know(partition);
+    if (known) {
+        upkeep_hint(partition);
+    }
+    if (known && partition->store->round_deletes) {
         upkeep_retention(partition);
     }
     upkeep_rows(partition);
@@ -260,6 +366,7 @@ void store_upkeep(struct store *store, uint64_t budget_ns)
     tend_uncovered(store, now_ns);
     commit_rest(store, now_ns);
     upkeep_refused(store, now_ns);
+    upkeep_requests(store, now_ns);
     removal_due(store, now_ns);
     upkeep_round(store, now_ns, budget_ns);
 }

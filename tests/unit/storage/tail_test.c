@@ -2,45 +2,9 @@
 /* Tail files: the example of storage/FORMAT.md, and that no damaged page is ever believed. */
 #include "tests/lib/test.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "base/random.h"
 #include "storage/tail.h"
-
-/* The page in the block "```hex <name>" of FORMAT.md. */
-static void read_example(const char *name, uint8_t *page)
-{
-    FILE *file = fopen(WEIR_FORMAT_MD, "r");
-    assert_non_null(file);
-    char line[512];
-    char fence[64];
-    bool inside = false;
-    bool seen = false;
-    memset(page, 0, TAIL_PAGE_SIZE);
-    snprintf(fence, sizeof(fence), "```hex %s\n", name);
-    while (fgets(line, sizeof(line), file) != NULL) {
-        if (strcmp(line, fence) == 0) {
-            inside = seen = true;
-            continue;
-        }
-        if (line[0] == '`') {
-            inside = false;
-        }
-        if (!inside) {
-            continue;
-        }
-        char *cursor;
-        unsigned long at = strtoul(line, &cursor, 16);
-        assert_true(*cursor == ':' && at + 16 <= TAIL_PAGE_SIZE);
-        cursor += 1;
-        for (int i = 0; i < 16; i++) {
-            page[at + (size_t)i] = (uint8_t)strtoul(cursor, &cursor, 16);
-        }
-    }
-    fclose(file);
-    assert_true(seen);
-}
+#include "tests/unit/storage/format_example.h"
 
 static struct tail_identity example_identity(void)
 {
