@@ -99,14 +99,15 @@ static void topics_fill_named(struct request *request, struct metadata_state *st
         const struct metadata_request_topic *asked = &state->in.topics[i];
         struct metadata_response_topic *topic = &out->topics[i];
         metadata_response_topic_init(topic);
-        bool by_id = asked->name.data == NULL;
+        /* The Java client asks by id with a name that is empty, not absent. */
+        bool by_id = asked->name.data == NULL || !uuid_is_zero(&asked->topic_id);
         const struct image_topic *found =
             handler_topic(request, by_id, asked->name, &asked->topic_id);
         if (found != NULL) {
             topic_fill(request, found, state->in.include_topic_authorized_operations, topic);
             continue;
         }
-        topic->name = asked->name;
+        topic->name = by_id && request->version >= 12 ? BYTES_NULL : asked->name;
         topic->topic_id = asked->topic_id;
         topic->error_code =
             status_code(by_id ? STATUS_UNKNOWN_TOPIC_ID : missing_status(state, asked->name));

@@ -9,15 +9,21 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.common.utils.Exit;
 import org.apache.kafka.tools.ConsoleProducer;
 import org.apache.kafka.tools.GetOffsetShell;
@@ -282,6 +288,51 @@ public final class Tools {
         OUT.println("ok ConsumerGroupCommand");
     }
 
+    private KafkaConsumer<String, String> protocolMember(String group) {
+        String text = "org.apache.kafka.common.serialization.StringDeserializer";
+        return new KafkaConsumer<>(Map.of("bootstrap.servers", bootstrap, "group.id", group,
+            "group.protocol", "consumer", "key.deserializer", text, "value.deserializer", text));
+    }
+
+    /** Polls everybody until the members have so many partitions each, and no two the same one. */
+    private static void share(List<KafkaConsumer<String, String>> members, List<Integer> counts) {
+        long until = System.nanoTime() + 60_000_000_000L;
+        int sum = counts.stream().mapToInt(Integer::intValue).sum();
+        List<Integer> seen = List.of();
+        Set<String> all = Set.of();
+        while (!seen.equals(counts) || all.size() != sum) {
+            expect(System.nanoTime() < until, "members share " + counts, seen);
+            members.forEach(member -> member.poll(Duration.ofMillis(20)));
+            seen = members.stream().map(member -> member.assignment().size()).sorted().toList();
+            all = new TreeSet<>();
+            for (KafkaConsumer<String, String> member : members) {
+                for (Object place : member.assignment()) {
+                    all.add(place.toString());
+                }
+            }
+        }
+    }
+
+    /** KIP-848: a pattern that the broker looks up, and two members that share what it matches. */
+    private void groupPattern() {
+        String group = prefix + "group-pattern";
+        SubscriptionPattern pattern = new SubscriptionPattern(prefix + "pattern-[ab]");
+        create(prefix + "pattern-a", 2);
+        create(prefix + "pattern-c", 2);
+        try (KafkaConsumer<String, String> first = protocolMember(group)) {
+            first.subscribe(pattern);
+            share(List.of(first), List.of(2));
+            create(prefix + "pattern-b", 1);
+            share(List.of(first), List.of(3));
+            try (KafkaConsumer<String, String> second = protocolMember(group)) {
+                second.subscribe(pattern);
+                share(List.of(first, second), List.of(1, 2));
+            }
+            share(List.of(first), List.of(3));
+        }
+        OUT.println("ok group with a pattern");
+    }
+
     private void run() {
         topicCommand();
         CODECS.forEach(this::roundTrip);
@@ -292,6 +343,7 @@ public final class Tools {
         producerPerformance("0", "zstd");
         groupProtocol("consumer");
         groupProtocol("classic");
+        groupPattern();
         groupCommand();
         create(prefix + "verifiable", 1);
     }
