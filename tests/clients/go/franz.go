@@ -10,7 +10,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-type franz struct{ admin *kadm.Client }
+// serverSide: groups by the consumer protocol of KIP-848.
+type franz struct {
+	admin      *kadm.Client
+	serverSide bool
+}
 
 func franzClient(options ...kgo.Opt) *kgo.Client {
 	made, err := kgo.NewClient(append(options, kgo.SeedBrokers(bootstrap))...)
@@ -18,9 +22,16 @@ func franzClient(options ...kgo.Opt) *kgo.Client {
 	return made
 }
 
-func newFranz() client { return &franz{kadm.NewClient(franzClient())} }
+func newFranz(serverSide bool) client {
+	return &franz{kadm.NewClient(franzClient()), serverSide}
+}
 
-func (c *franz) name() string { return "franz-go" }
+func (c *franz) name() string {
+	if c.serverSide {
+		return "franz-go-848"
+	}
+	return "franz-go"
+}
 
 func (c *franz) create(topic string, partitions int, config map[string]string) error {
 	entries := map[string]*string{}
@@ -137,9 +148,13 @@ func (c *franz) read(topic string, partition int, offset int64, count int) []rec
 }
 
 func (c *franz) consume(topic, group string, count int) []record {
-	consumer := franzClient(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
-		kgo.FetchMaxWait(100*time.Millisecond), kgo.DisableAutoCommit(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	options := []kgo.Opt{kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
+		kgo.FetchMaxWait(100 * time.Millisecond), kgo.DisableAutoCommit(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}
+	if c.serverSide {
+		options = append(options, kgo.ServerSideBalancer())
+	}
+	consumer := franzClient(options...)
 	defer consumer.Close() // leaves
 	limit, cancel := context.WithTimeout(context.Background(), waitTime)
 	defer cancel()

@@ -243,7 +243,7 @@ func admin(c client) {
 }
 
 func main() {
-	clients := []client{newKafkaGo(), newSarama(), newFranz()}
+	clients := []client{newKafkaGo(), newSarama(), newFranz(false)}
 	for _, c := range clients {
 		for _, codec := range codecs {
 			roundTrip(c, "codec-"+codec, codec, -1, false, 3)
@@ -260,4 +260,5 @@ func main() {
 		group(c)
 		admin(c)
 	}
+	group(newFranz(true))
 }
