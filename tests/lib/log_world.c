@@ -280,9 +280,17 @@ void log_world_sleep(struct log_world *world, uint64_t ms)
     }
 }
 
-size_t log_batch_make(uint8_t *memory, size_t size_max, uint64_t tag, int32_t count, size_t size,
-                      int64_t timestamp)
+uint8_t log_batch_key(uint64_t tag, int32_t index)
 {
+    return (uint8_t)('a' + (tag * 7 + (uint64_t)index) % LOG_BATCH_KEYS);
+}
+
+size_t log_batch_encode(uint8_t *memory, size_t size_max, const struct log_batch *batch)
+{
+    uint64_t tag = batch->tag;
+    int32_t count = batch->count;
+    size_t size = batch->size;
+    int64_t timestamp = batch->timestamp;
     struct random random;
     random_init(&random, tag);
     size_t overhead = BATCH_HEADER_SIZE + (size_t)count * 24;
@@ -297,8 +305,9 @@ size_t log_batch_make(uint8_t *memory, size_t size_max, uint64_t tag, int32_t co
             memcpy(value + k, &word, 8);
             word = word * UINT64_C(6364136223846793005) + 1;
         }
-        batch_builder_add(&builder, timestamp + i, BYTES_NULL, bytes_of(value, value_size), NULL,
-                          0);
+        uint8_t key = log_batch_key(tag, i);
+        batch_builder_add(&builder, timestamp + i, batch->keyed ? bytes_of(&key, 1) : BYTES_NULL,
+                          bytes_of(value, value_size), NULL, 0);
     }
     struct bytes out;
     struct batch_scratch scratch = {0};
@@ -309,6 +318,13 @@ size_t log_batch_make(uint8_t *memory, size_t size_max, uint64_t tag, int32_t co
         memmove(memory, out.data, out.size);
     }
     return out.size;
+}
+
+size_t log_batch_make(uint8_t *memory, size_t size_max, uint64_t tag, int32_t count, size_t size,
+                      int64_t timestamp)
+{
+    struct log_batch batch = {.tag = tag, .count = count, .size = size, .timestamp = timestamp};
+    return log_batch_encode(memory, size_max, &batch);
 }
 
 struct partition_config log_config_default(void)

@@ -74,4 +74,15 @@ bool log_world_flip(struct log_world *world, const char *path, uint64_t position
  * content depends on `tag` alone. */
 size_t log_batch_make(uint8_t *memory, size_t size_max, uint64_t tag, int32_t count, size_t size,
                       int64_t timestamp);
+/* The same from a struct; `keyed` gives each record a key of one byte, from 'a' on. */
+#define LOG_BATCH_KEYS 26
+struct log_batch {
+    uint64_t tag;
+    int32_t count;
+    size_t size;
+    int64_t timestamp;
+    bool keyed;
+};
+uint8_t log_batch_key(uint64_t tag, int32_t index);
+size_t log_batch_encode(uint8_t *memory, size_t size_max, const struct log_batch *batch);
 struct partition_config log_config_default(void);

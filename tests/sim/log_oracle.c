@@ -198,8 +198,12 @@ void oracle_send(struct oracle *oracle)
         entry->commit = pick(oracle, 2) == 0;
         entry->size = make_marker(entry->memory, room, entry->commit, entry->timestamp);
     } else {
-        entry->size = log_batch_make(entry->memory, room, oracle->sent_total, records, wanted,
-                                     entry->timestamp);
+        entry->size = log_batch_encode(entry->memory, room,
+                                       &(struct log_batch){.tag = oracle->sent_total,
+                                                           .count = records,
+                                                           .size = wanted,
+                                                           .timestamp = entry->timestamp,
+                                                           .keyed = oracle->config.key_index});
     }
     if (producer != NULL) {
         entry->sequence = producer->next_sequence;
@@ -764,6 +768,9 @@ void oracle_settle(struct oracle *oracle)
     partition_configure(oracle->partition, &oracle->config);
     settle_producers(oracle);
     oracle_check_transactions(oracle);
+    if (oracle->config.key_index) {
+        (void)oracle_check_keys(oracle);
+    }
     oracle_check_epochs(oracle);
 }
 

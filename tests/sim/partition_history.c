@@ -21,6 +21,7 @@ const char *const partition_event_names[EVENTS] = {
     [EVENT_FAILED] = "logs read-only",
     [EVENT_RELOADED] = "logs that went on after an error",
     [EVENT_RETENTION] = "segments taken by retention",
+    [EVENT_KEYS] = "looks at key indexes",
     [EVENT_ROT] = "folders with rot, stopped cleanly",
     [EVENT_ROT_BELOW_D] = "folders with rot below D, cut",
     [EVENT_TAILS_LOST] = "folders with tail files damaged or lost",
@@ -567,6 +568,9 @@ static void run_step(struct oracle *oracle)
     } else if (choice == 97) {
         oracle_check_transactions(oracle);
         oracle_check_epochs(oracle);
+        if (oracle->config.key_index && oracle_check_keys(oracle) > 0) {
+            note(EVENT_KEYS);
+        }
     } else if (choice == 98) {
         swarm_switch(oracle, pick(oracle, 2) == 0);
     }
@@ -602,6 +606,7 @@ static void set_up(struct oracle *oracle)
     oracle->clock_ms = 1000;
     oracle->epoch = 1;
     oracle->config = log_config_default();
+    oracle->config.key_index = oracle->seed % 4 == 0;
     oracle->config.segment_size_max = (int64_t)(UINT64_C(65536) << pick(oracle, 6));
     if (oracle->big) {
         oracle->config.segment_size_max += 400000;

@@ -26,6 +26,7 @@ enum partition_event {
     EVENT_FAILED,
     EVENT_RELOADED,
     EVENT_RETENTION,
+    EVENT_KEYS,
     EVENT_ROT,
     EVENT_ROT_BELOW_D,
     EVENT_TAILS_LOST,
