@@ -5,11 +5,10 @@
  *
  *   - an offset that was acknowledged is there afterwards, and no group goes back behind it;
  *   - nobody is shown an offset that was never sent;
- *   - two answers of one generation name one leader;
  *   - every request is answered, and one seed makes one trace.
  *
- * With every third seed writes fail now and then: what was refused may come to light after the next
- * start, and what was acknowledged stays.
+ * With every third seed writes, syncs, names or space fail now and then: what was refused may come
+ * to light after the next start, and what was acknowledged stays.
  *
  *   groups_sim [SEED [COUNT]]     replays seeds
  */
@@ -35,7 +34,7 @@
 #define BIG_GROUPS_MAX 100000
 #define BIG_DELETED_ONE_IN 10
 #define FAULTY_ONE_IN 3         /* seeds */
-#define FAULT_PER_MILLION 30000 /* of writes */
+#define FAULT_PER_MILLION 30000 /* of ops */
 
 static uint64_t current_seed;
 static uint64_t fault_count;
@@ -299,9 +298,17 @@ static void clients_close(struct history *history)
     }
 }
 
+/* One kind for each history. */
+static enum sim_fault fault_of(uint64_t seed)
+{
+    static const enum sim_fault kinds[] = {SIM_WRITE_ERROR, SIM_SYNC_ERROR, SIM_NAME_ERROR,
+                                           SIM_NO_SPACE};
+    return kinds[seed / FAULTY_ONE_IN % ARRAY_COUNT(kinds)];
+}
+
 static void faults_set(struct history *history, bool on)
 {
-    sim_world_set_fault(history->broker.world, SIM_WRITE_ERROR,
+    sim_world_set_fault(history->broker.world, fault_of(current_seed),
                         on && history->faulty ? FAULT_PER_MILLION : 0);
 }
 
@@ -379,7 +386,7 @@ static uint64_t history_run(uint64_t seed)
     clients_close(history);
     sim_broker_stop(&history->broker);
     uint64_t trace = sim_world_trace_hash(history->broker.world);
-    fault_count += sim_world_fault_count(history->broker.world, SIM_WRITE_ERROR);
+    fault_count += sim_world_fault_count(history->broker.world, fault_of(seed));
     sim_broker_close(&history->broker);
     free(history);
     return trace;
@@ -514,7 +521,7 @@ int main(int count, char **arguments)
         uint64_t trace = history_run(seed);
         expect(history_run(seed) == trace);
     }
-    printf("%llu seeds, each twice with equal traces; %llu writes failed\n",
-           (unsigned long long)seeds, (unsigned long long)fault_count);
+    printf("%llu seeds, each twice with equal traces; %llu ops failed\n", (unsigned long long)seeds,
+           (unsigned long long)fault_count);
     return 0;
 }
