@@ -19,6 +19,7 @@ static const struct verb VERBS[] = {
     {"consume", "print the records of a topic", consume_run},
     {"group", "list, describe, reset and delete consumer groups", group_run},
     {"transaction", "list, describe and abort transactions", transaction_run},
+    {"log", "read and check log files; give up what is damaged", log_run},
     {"status", "show the cluster, its round trip, and what a durable write costs", status_run},
 };
 

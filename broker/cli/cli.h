@@ -18,6 +18,7 @@ int produce_run(int count, char **arguments);
 int consume_run(int count, char **arguments);
 int group_run(int count, char **arguments);
 int transaction_run(int count, char **arguments);
+int log_run(int count, char **arguments);
 int status_run(int count, char **arguments);
 
 /* Every command of the CLI, for the manual: NULL ends the list. */

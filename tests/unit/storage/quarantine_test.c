@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "storage/quarantine.h"
+#include "storage/verify.h"
 #include "tests/lib/log_world.h"
 #include "wire/batch.h"
 
@@ -206,6 +207,44 @@ static void put_request(struct log_world *world, const char *text)
 
 #define FIRST_LOG "/data/rot-0/00000000000000000000.log"
 
+struct checked {
+    uint64_t kinds[3];
+    int64_t offset_from;
+    int64_t offset_until;
+    uint64_t batches;
+};
+
+static void checked_finding(struct verify *verify, const struct verify_finding *finding)
+{
+    struct checked *checked = verify->owner;
+    checked->kinds[finding->kind] += 1;
+    checked->offset_from = finding->offset_from;
+    checked->offset_until = finding->offset_until;
+}
+
+static void checked_batch(struct verify *verify, const struct verify_batch *batch)
+{
+    struct checked *checked = verify->owner;
+    assert_true(batch->header.base_offset < BATCHES);
+    checked->batches += 1;
+}
+
+/* What `weir log verify` says of the folder. */
+static struct checked check_folder(struct log_world *world)
+{
+    struct checked checked = {0};
+    struct verify verify = {.ring = world->ring,
+                            .heap = &world->heap,
+                            .folder = "/data/rot-0",
+                            .batch = checked_batch,
+                            .finding = checked_finding,
+                            .owner = &checked};
+    assert_int_equal(verify_run(&verify), 0);
+    assert_int_equal(verify.batch_count, checked.batches);
+    assert_int_equal(verify.damage_count, checked.kinds[0] + checked.kinds[1]);
+    return checked;
+}
+
 static void expect_gap(struct log_world *world, struct partition *partition, int64_t from,
                        int64_t until)
 {
@@ -229,8 +268,16 @@ static void test_rot_to_gap(void **state)
     fill(&world, partition);
     partition_close(partition, true);
     log_world_restart(&world);
+    struct checked checked = check_folder(&world);
+    assert_int_equal(checked.kinds[VERIFY_DAMAGE], 0);
+    assert_int_equal(checked.batches, BATCHES);
     /* Block 2 holds the bytes from 131072 on: the end of batch 4 to the start of batch 6. */
     assert_true(log_world_flip(&world, FIRST_LOG, 140000, 3));
+    checked = check_folder(&world);
+    assert_int_equal(checked.kinds[VERIFY_DAMAGE], 2); /* the block, and the batch */
+    assert_int_equal(checked.offset_from, 4);
+    assert_int_equal(checked.offset_until, 5);
+    assert_int_equal(checked.batches, BATCHES - 1);
     partition = open_log(&world, false);
     expect_refused(&world, partition, 4, 7);
     uint64_t size = 0;
@@ -254,6 +301,9 @@ static void test_rot_to_gap(void **state)
     partition = open_log(&world, false);
     expect_gap(&world, partition, 4, 7);
     partition_close(partition, true);
+    checked = check_folder(&world);
+    assert_int_equal(checked.kinds[VERIFY_SKIPPED], 1);
+    assert_int_equal(checked.kinds[VERIFY_DAMAGE] + checked.kinds[VERIFY_QUARANTINED], 0);
     log_world_close(&world);
 }
 
