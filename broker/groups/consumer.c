@@ -11,6 +11,12 @@
 #define REFRESH_MS 1000
 #define MESSAGE_SIZE 240
 #define NAME_SHOWN_MAX 100
+/* What a member may say at most: its record has to fit into a batch, and a request that is made to
+ * spend the memory of the core is refused before anything of the group is touched. */
+#define TEXT_SIZE_MAX (256 << 10)
+#define OWNED_COUNT_MAX (1 << 18)
+/* Heap that joins leave to those who are there: a step that breaks in the middle costs a replay. */
+#define HEAP_SPARE_SIZE ((size_t)64 << 10)
 
 /* ---- life ---- */
 
@@ -77,7 +83,8 @@ void consumer_close(struct consumer *group)
 
 bool step_break(struct step *step)
 {
-    step->out->broken = true;
+    step->out->broken = step->touched;
+    step->refused = true;
     return false;
 }
 
@@ -107,6 +114,24 @@ static const char *check_join(const struct consumer_group_heartbeat_request *req
                "(re-)joining.";
     }
     return NULL;
+}
+
+/* Everything that is kept of a member, and what it says it has. */
+static const char *check_size(const struct consumer_group_heartbeat_request *request)
+{
+    size_t text = request->member_id.size + request->instance_id.size + request->rack_id.size +
+                  request->subscribed_topic_regex.size;
+    int64_t owned = 0;
+    for (int32_t i = 0; i < request->subscribed_topic_names_count; i++) {
+        text += request->subscribed_topic_names[i].size + sizeof(struct bytes);
+    }
+    for (int32_t i = 0; i < request->topic_partitions_count; i++) {
+        owned += request->topic_partitions[i].partitions_count;
+    }
+    if (text > TEXT_SIZE_MAX) {
+        return "The subscription is too large.";
+    }
+    return owned > OWNED_COUNT_MAX ? "TopicPartitions has too many partitions." : NULL;
 }
 
 static const char *check_shape(const struct consumer_heartbeat *heartbeat)
@@ -167,6 +192,9 @@ enum status consumer_check(const struct consumer_config *config,
 {
     const struct consumer_group_heartbeat_request *request = heartbeat->request;
     *message = check_shape(heartbeat);
+    if (*message == NULL) {
+        *message = check_size(request);
+    }
     if (*message != NULL) {
         return STATUS_INVALID_REQUEST;
     }
@@ -269,6 +297,7 @@ static enum status leave(struct step *step, const struct consumer_heartbeat *hea
     if (!bytes_equal(member->id, request->member_id)) {
         return STATUS_FENCED_INSTANCE_ID;
     }
+    step->touched = true;
     bool done = request->member_epoch == CONSUMER_EPOCH_LEAVE_STATIC
                     ? member_rest(step, member)
                     : member_remove(step, member) && members_left(step, "a member left");
@@ -568,6 +597,10 @@ static enum status heartbeat_step(struct step *step, const struct consumer_heart
         return status;
     }
     bool joins = request->member_epoch == CONSUMER_EPOCH_JOIN;
+    if (joins && group->heap->size_max - group->heap->size < HEAP_SPARE_SIZE) {
+        return STATUS_COORDINATOR_NOT_AVAILABLE;
+    }
+    step->touched = true;
     if (id.size == 0) {
         uuid_format(&heartbeat->uuid, text);
         id = bytes_of_text(text);
@@ -639,6 +672,7 @@ void consumer_step(struct consumer *group, const struct consumer_event *event, s
         .catalog = event->catalog,
         .arena = arena,
         .out = output,
+        .touched = event->kind == CONSUMER_TICK || event->first != NULL,
     };
     if (event->first != NULL && !write_record(&step, event->first)) {
         return;
@@ -648,7 +682,7 @@ void consumer_step(struct consumer *group, const struct consumer_event *event, s
         return;
     }
     enum status status = heartbeat_step(&step, event->heartbeat);
-    if (output->broken) {
+    if (step.refused) {
         status = STATUS_COORDINATOR_NOT_AVAILABLE;
         consumer_group_heartbeat_response_init(&output->answer);
     }
@@ -723,7 +757,7 @@ void consumer_erase(struct consumer *group, struct arena *arena, struct consumer
 {
     check(group->member_count == 0);
     *output = (struct consumer_output){0};
-    struct step step = {.group = group, .arena = arena, .out = output};
+    struct step step = {.group = group, .arena = arena, .out = output, .touched = true};
     LIST_EACH (&group->patterns, node) {
         struct bytes text = LIST_ENTRY(node, struct consumer_pattern, node)->text;
         if (!write_pattern_gone(&step, text)) {

@@ -90,7 +90,8 @@ struct consumer {
     int64_t refresh_due_ms;   /* not before */
 };
 
-/* One step on its way. False from any function below: memory ran out, and output.broken is set. */
+/* One step on its way. False from any function below: memory ran out, and output.broken is set when
+ * the group had been touched by then. */
 struct step {
     struct consumer *group;
     int64_t now_ms;
@@ -98,6 +99,8 @@ struct step {
     const struct consumer_catalog *catalog;
     struct arena *arena;
     struct consumer_output *out;
+    bool touched;
+    bool refused; /* memory ran out */
 };
 
 bool step_break(struct step *step);

@@ -172,6 +172,12 @@ static void shapes(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(CASES); i++) {
         assert_int_equal(send(&fixture, &CASES[i].beat), CASES[i].status);
     }
+    char *long_name = test_malloc((256 << 10) + 1);
+    memset(long_name, 'x', 256 << 10);
+    long_name[256 << 10] = '\0';
+    assert_int_equal(send(&fixture, BEAT(.member = "a", .names = long_name, HAS(0))),
+                     STATUS_INVALID_REQUEST);
+    test_free(long_name);
     assert_int_equal(fixture.group->epoch, 0);
     for (const char *id = "abc"; *id != '\0'; id++) {
         char name[2] = {*id, '\0'};
@@ -358,7 +364,9 @@ static void memory_spent(void **state)
         fixture_open(&fixture);
         assert_int_equal(send(&fixture, JOIN("a")), STATUS_OK);
         fixture.heap.size_max = fixture.heap.size + size;
-        (void)send(&fixture, BEAT(.member = "b", .pattern = "t", HAS(0)));
+        assert_int_equal(send(&fixture, JOIN("b")), STATUS_COORDINATOR_NOT_AVAILABLE);
+        assert_false(fixture.out.broken); /* no room is seen before anything is touched */
+        (void)send(&fixture, BEAT(.member = "a", .epoch = 1, .names = "u", .pattern = "t"));
         if (fixture.out.broken) {
             assert_int_equal(fixture.out.answer.error_code,
                              status_code(STATUS_COORDINATOR_NOT_AVAILABLE));
