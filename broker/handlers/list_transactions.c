@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ListTransactions: every transactional id of this broker that passes the filters. */
+/* ListTransactions: every transactional id of this broker that passes the filters. A pattern is
+ * compiled once, at home; matching changes nothing in it, so the owner cores share it. */
 #include "wire/list_transactions.h"
+#include "broker/groups/pattern.h"
 #include "broker/handlers/handler.h"
 #include "broker/transactions/transactions.h"
 
@@ -13,6 +15,7 @@ struct list_state {
     uint32_t states;         /* bits of enum transaction_state; 0: all */
     struct bytes *unknown;   /* filters that name no state */
     int32_t unknown_count;
+    struct pattern *pattern; /* of the id; NULL: any */
 };
 
 struct list_call {
@@ -35,6 +38,10 @@ static bool entry_passes(const struct list_state *state, const struct transactio
     }
     if (in->duration_filter >= 0 &&
         (value->start_ms < 0 || now_ms - value->start_ms <= in->duration_filter)) {
+        return false;
+    }
+    if (state->pattern != NULL &&
+        !pattern_matches(state->pattern, entry->id.data, entry->id.size)) {
         return false;
     }
     bool wanted = in->producer_id_filters_count <= 0;
@@ -92,11 +99,21 @@ static void list_run(struct coordinator_call *base)
 
 /* ---- home ---- */
 
+static void list_refuse(struct request *request, enum status status)
+{
+    struct list_transactions_response out;
+    list_transactions_response_init(&out);
+    out.error_code = status_code(status);
+    list_transactions_response_encode(request_reply(request), request->version, &out);
+    request_finish(request);
+}
+
 static void list_answer(struct request *request)
 {
     const struct list_state *state = request->handler_state;
     struct list_transactions_response out;
     list_transactions_response_init(&out);
+    pattern_close(state->pattern);
     int32_t core_count = request->core->server->core_count;
     enum status status = STATUS_OK;
     int32_t count = 0;
@@ -156,6 +173,15 @@ void handle_list_transactions(struct request *request)
     if (state->calls == NULL || !states_take(request, state)) {
         request_refuse(request, "request memory is spent");
         return;
+    }
+    if (state->in.transactional_id_pattern.size > 0) {
+        char message[PATTERN_MESSAGE_SIZE];
+        state->pattern = pattern_open(state->in.transactional_id_pattern.data,
+                                      state->in.transactional_id_pattern.size, message);
+        if (state->pattern == NULL) {
+            list_refuse(request, STATUS_INVALID_REGULAR_EXPRESSION);
+            return;
+        }
     }
     coordinator_fan_init(&state->fan, request->core);
     for (int32_t i = 0; i < core_count; i++) {

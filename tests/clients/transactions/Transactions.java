@@ -29,6 +29,7 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.InvalidProducerEpochException;
+import org.apache.kafka.common.errors.InvalidRegularExpression;
 import org.apache.kafka.common.errors.ProducerFencedException;
 import org.apache.kafka.common.errors.TransactionalIdNotFoundException;
 import org.apache.kafka.common.serialization.StringDeserializer;
@@ -142,6 +143,12 @@ public final class Transactions {
         return admin.describeTransactions(List.of(prefix + id)).description(prefix + id).get();
     }
 
+    private Set<String> matching(String pattern) throws Exception {
+        return admin.listTransactions(new ListTransactionsOptions()
+            .filterOnTransactionalIdPattern(pattern)).all().get().stream()
+            .map(listing -> listing.transactionalId()).collect(Collectors.toSet());
+    }
+
     private void describeAndList() throws Exception {
         String topic = prefix + "described";
         create(topic);
@@ -163,6 +170,14 @@ public final class Transactions {
                 .filterStates(Set.of(TransactionState.ONGOING))).all().get().stream()
                 .map(listing -> listing.transactionalId()).collect(Collectors.toSet());
             expect(listed.equals(Set.of(prefix + "described")), "listed", listed);
+            expect(matching(prefix + "desc.*").equals(listed) && matching("desc.*").isEmpty(),
+                   "listed by a pattern of the whole id", matching(".*"));
+            try {
+                matching("(");
+                expect(false, "a pattern that is none", "was taken");
+            } catch (ExecutionException problem) {
+                expect(problem.getCause() instanceof InvalidRegularExpression, "pattern", problem);
+            }
             producer.commitTransaction();
         }
         try {
