@@ -611,6 +611,16 @@ static void recovery_place(struct partition *partition)
     active->allocate_step = SPACE_STEP_MIN / 2; /* the next step is the first one again */
 }
 
+/* A reload finds the folder that its own process made, by an append that failed before the folder's
+ * name was durable; nobody would sync it later. */
+static enum status recovery_sync_fresh(struct partition *partition, int64_t offset_until)
+{
+    struct store *store = partition->store;
+    bool fresh = offset_until != INT64_MAX && !partition->folder;
+    return fresh && recovery_sync_folder(store, store->data_dir) < 0 ? STATUS_KAFKA_STORAGE_ERROR
+                                                                     : STATUS_OK;
+}
+
 enum status recovery_load(struct partition *partition, int64_t offset_until)
 {
     struct folder folder;
@@ -632,6 +642,9 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
     }
     if (status == STATUS_OK && !known) {
         status = recovery_find_epochs(partition);
+    }
+    if (status == STATUS_OK) {
+        status = recovery_sync_fresh(partition, offset_until);
     }
     if (status == STATUS_OK) {
         recovery_place(partition);
