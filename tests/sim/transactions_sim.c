@@ -484,8 +484,6 @@ static void history_step(struct history *history)
         (void)init(history, producer);
     } else if (choice == 2) {
         cut_in_the_end(history, producer);
-        while (!init(history, producer)) {
-        }
     } else if (choice < 6) {
         race(history, producer);
     } else if (choice < 12) {
