@@ -343,25 +343,30 @@ static void end(struct history *history, struct producer *producer)
     }
 }
 
-static void some_ticks(struct history *history)
+/* One tick of one core, and the next thing the disk or the network does. */
+static void tick(struct history *history, uint64_t core)
 {
-    for (uint64_t i = random_below(&history->random, 4 * CORES); i > 0; i--) {
-        (void)server_step_core(&history->broker.server.cores[i % CORES], false);
+    struct sim_world *world = history->broker.world;
+    (void)server_step_core(&history->broker.server.cores[core], false);
+    uint64_t next_ns = sim_world_next_ns(world);
+    if (next_ns < sim_world_now_ns(world) + STALL_NS) {
+        sim_world_advance(world, next_ns);
     }
 }
 
-/* A core may be held up between any two of its ticks: the other one goes on alone for a while, and
- * the disk with it. */
+static void some_ticks(struct history *history)
+{
+    for (uint64_t i = random_below(&history->random, STALL_STEPS); i > 0; i--) {
+        tick(history, random_below(&history->random, CORES));
+    }
+}
+
+/* A core may be held up between any two of its ticks: the other one goes on alone for a while. */
 static void stall(struct history *history)
 {
-    struct sim_world *world = history->broker.world;
-    struct core *core = &history->broker.server.cores[random_below(&history->random, CORES)];
-    for (uint64_t i = STALL_STEPS; i > 0; i--) {
-        (void)server_step_core(core, false);
-        uint64_t next_ns = sim_world_next_ns(world);
-        if (next_ns < sim_world_now_ns(world) + STALL_NS) {
-            sim_world_advance(world, next_ns);
-        }
+    uint64_t core = random_below(&history->random, CORES);
+    for (int i = 0; i < STALL_STEPS; i++) {
+        tick(history, core);
     }
 }
 
