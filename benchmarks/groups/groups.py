@@ -34,6 +34,8 @@ PARTITIONS = 200
 HEARTBEAT_S = 0.1
 LOADED_OFFSETS = 10000
 TOPIC = "groups-benchmark"
+# What a consumer subscribes to: Kafka parks for ever whoever says it in another form.
+SUBSCRIPTION = struct.pack(">hih", 0, 1, len(TOPIC)) + TOPIC.encode() + struct.pack(">i", -1)
 
 
 def text(value):
@@ -167,7 +169,7 @@ class Member:
         self.state = "join"
         self.connection.send(11, 5, text(self.group) + struct.pack(">ii", 30000, 30000) +
                              text(self.id) + b"\xff\xff" + text("consumer") +
-                             struct.pack(">i", 1) + text("range") + blob(b"m" * 64))
+                             struct.pack(">i", 1) + text("range") + blob(SUBSCRIPTION))
 
     def sync(self, members):
         self.state = "sync"
