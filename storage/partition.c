@@ -631,7 +631,7 @@ void partition_close(struct partition *partition, bool clean)
     partition_cancel_reads(partition);
     partition_fire_watches(partition, true);
     partition_drain(partition);
-    if (clean && partition->broken && partition->state != PARTITION_FAILED) {
+    if (clean && partition->broken) {
         /* What a failed write left must not be taken for good by the next start. */
         upkeep_reload(partition);
         partition_drain(partition);

@@ -103,9 +103,10 @@ static bool load_aborted(struct partition *partition, struct segment *segment, i
 }
 
 /* Takes the headers of [offset, until) of one segment in. */
-static enum status replay_segment(struct partition *partition, struct segment *segment,
+static enum status replay_segment(struct producers *producers, struct segment *segment,
                                   int64_t offset, int64_t until)
 {
+    struct partition *partition = segment->partition;
     struct scan scan;
     if (scan_open(&scan, segment) < 0) {
         return STATUS_KAFKA_STORAGE_ERROR;
@@ -147,7 +148,7 @@ static enum status replay_segment(struct partition *partition, struct segment *s
                 }
                 segment->aborted = segment->aborted || (marker.is_marker && !marker.is_commit);
             }
-            status = producers_add(partition->producers, &header, marker, now_ms);
+            status = producers_add(producers, &header, marker, now_ms);
         }
         position += size;
     }
@@ -186,10 +187,10 @@ enum status recovery_know(struct segment *segment)
                                : STATUS_KAFKA_STORAGE_ERROR;
 }
 
+/* Into `producers`, which need not be the partition's own: others use that while this one waits. */
 static enum status replay(struct partition *partition, struct producers *producers, int64_t offset,
                           int64_t until)
 {
-    struct producers *own = partition->producers;
     enum status status = STATUS_OK;
     for (int32_t i = 0; status == STATUS_OK && i < partition->segment_count; i++) {
         struct segment *segment = partition->segments[i];
@@ -197,11 +198,9 @@ static enum status replay(struct partition *partition, struct producers *produce
             continue;
         }
         status = recovery_know(segment);
-        partition->producers = producers;
         if (status == STATUS_OK) {
-            status = replay_segment(partition, segment, offset, until);
+            status = replay_segment(producers, segment, offset, until);
         }
-        partition->producers = own;
     }
     return status;
 }

@@ -138,7 +138,8 @@ int64_t scan_nonzero(struct scan *scan, int64_t position, int64_t gap)
         if (data == NULL) {
             return -1;
         }
-        for (int64_t i = 0; i < part; i++) {
+        bool zeros = data[0] == 0 && memcmp(data, data + 1, (size_t)part - 1) == 0;
+        for (int64_t i = 0; !zeros && i < part; i++) {
             if (data[i] != 0) {
                 return position + i;
             }
