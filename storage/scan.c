@@ -72,10 +72,17 @@ static void scan_sum_blocks(struct scan *scan)
     }
 }
 
-static void scan_fill(struct scan *scan, int64_t position)
+/* A look at one header costs one block; a walk soon reads whole runs. */
+static void scan_fill(struct scan *scan, int64_t position, int64_t size)
 {
-    struct iovec slice = {scan->run, (size_t)SCAN_RUN_SIZE};
-    scan->start = position / BLOCK_SIZE * BLOCK_SIZE;
+    int64_t start = position / BLOCK_SIZE * BLOCK_SIZE;
+    int64_t wanted = scan->end == 0 || start < scan->start ? BLOCK_SIZE : scan->read_size * 2;
+    while (wanted < position + size - start) {
+        wanted *= 2;
+    }
+    scan->read_size = wanted < SCAN_RUN_SIZE ? wanted : SCAN_RUN_SIZE;
+    struct iovec slice = {scan->run, (size_t)scan->read_size};
+    scan->start = start;
     scan->end = scan->start;
     struct op op = {.kind = OP_READ,
                     .file = scan->file,
@@ -98,7 +105,7 @@ const uint8_t *scan_bytes(struct scan *scan, int64_t position, int64_t size)
         return NULL;
     }
     if (position < scan->start || position + size > scan->end) {
-        scan_fill(scan, position);
+        scan_fill(scan, position, size);
         if (scan->error != 0 || position + size > scan->end) {
             return NULL;
         }

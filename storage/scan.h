@@ -25,6 +25,7 @@ struct scan {
     uint8_t *run;
     int64_t start; /* the run holds [start, end) of the file */
     int64_t end;
+    int64_t read_size; /* of the next read: from one block, doubling while it goes on */
     uint32_t sum_from; /* full blocks from this number on get their sums as they pass */
 };
 

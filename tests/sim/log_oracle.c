@@ -619,6 +619,9 @@ void oracle_check_epochs(struct oracle *oracle)
     if (facts.log_start_offset > 0) {
         return;
     }
+    if (facts.state == PARTITION_FAILED) {
+        return; /* it may not even have been read back */
+    }
     for (int32_t epoch = 1; epoch <= oracle->epoch; epoch++) {
         bool any = false;
         int64_t behind = 0;                /* of the epoch's last batch */
