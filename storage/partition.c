@@ -347,6 +347,9 @@ static bool append_take_offset(struct partition *partition, struct partition_app
     batch_stamp(append->batch, partition->end_offset, partition->leader_epoch);
     append->base_offset = partition->end_offset;
     segment_note_batch(segment, segment->size, &append->header, size);
+    if (PLANTED(KEYS_AHEAD) && segment->key_index) {
+        partition_keys_note(segment, bytes_of(append->batch, append->size));
+    }
     partition->end_offset = segment->end_offset;
     partition->placed = true;
     partition->copied = 0;

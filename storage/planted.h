@@ -31,6 +31,7 @@
     X(CLEAN_BELIEVED, "the mark of a clean stop is believed for a longer file")                    \
     X(SNAPSHOT_UNCHECKED, "producer snapshots are believed without their checksum")                \
     X(BLOCK_UNCHECKED, "blocks are served without their sum")                                      \
+    X(KEYS_AHEAD, "the key index takes a batch before the high watermark passes it")               \
     X(EPOCHS_LATE, "the epoch checkpoint is written at a clean stop alone")                        \
     X(RETENTION_GREEDY, "retention takes one segment more")
 

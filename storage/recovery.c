@@ -227,13 +227,13 @@ static int64_t recovery_settle(struct scan *scan, struct partition *partition, b
     struct segment *segment = scan->segment;
     int64_t position = segment->size;
     int64_t result = 0;
-    if (cut && scan->file_size > position && !PLANTED(REST_LEFT)) {
+    if (cut && scan->file_size > position) {
         int64_t until = recovery_rest_end(scan, position);
         if (until > position) {
             recovery_keep_rest(scan, partition, position, until);
         }
         struct op op = {.kind = OP_TRUNCATE, .file = scan->file, .size = (uint64_t)position};
-        result = ring_call(store->ring, &op);
+        result = PLANTED(REST_LEFT) ? 0 : ring_call(store->ring, &op);
         scan->file_size = position;
     }
     if (result >= 0 && !PLANTED(WALK_NOT_SYNCED)) {

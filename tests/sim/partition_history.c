@@ -103,8 +103,15 @@ static int list_files(struct oracle *oracle, const char *suffix, char names[64][
     return found;
 }
 
-/* Among the first `limit` bytes. */
-static void flip_some(struct oracle *oracle, const char *suffix, uint64_t limit, uint64_t flips)
+struct span {
+    uint64_t from;
+    uint64_t until;
+};
+
+static const struct span span_all = {0, UINT64_MAX};
+
+/* Among the bytes of a span of each file. */
+static void flip_some(struct oracle *oracle, const char *suffix, struct span span, uint64_t flips)
 {
     char names[64][64];
     char path[128];
@@ -112,10 +119,12 @@ static void flip_some(struct oracle *oracle, const char *suffix, uint64_t limit,
     for (uint64_t i = 0; count > 0 && i < flips; i++) {
         data_file(path, sizeof(path), names[pick(oracle, (uint64_t)count)]);
         uint64_t size = 0;
-        if (sim_world_file(oracle->world.world, path, &size) != NULL && size > 0) {
-            (void)sim_world_flip(oracle->world.world, path,
-                                 pick(oracle, size < limit ? size : limit), (int)pick(oracle, 8));
+        if (sim_world_file(oracle->world.world, path, &size) == NULL || size <= span.from) {
+            continue;
         }
+        uint64_t until = size < span.until ? size : span.until;
+        (void)sim_world_flip(oracle->world.world, path, span.from + pick(oracle, until - span.from),
+                             (int)pick(oracle, 8));
     }
 }
 
@@ -211,11 +220,15 @@ static void power_cut(struct oracle *oracle)
 
 static void kill_process(struct oracle *oracle)
 {
+    for (uint64_t i = pick(oracle, 4); i > 0; i--) { /* perhaps a roll is under way */
+        oracle_send(oracle);
+        (void)log_world_tick(&oracle->world);
+    }
     log_world_kill(&oracle->world);
     note(EVENT_KILL);
     reopen(oracle, true);
     oracle_settle(oracle);
-    if (pick(oracle, 2) == 0) {
+    if (pick(oracle, 4) > 0) {
         power_cut(oracle); /* what was found and served has to stay */
     }
 }
@@ -266,6 +279,9 @@ static void reopen_and_live(struct oracle *oracle)
 {
     reopen(oracle, true);
     oracle_settle(oracle);
+    for (int i = 0; i < 4; i++) {
+        oracle_look_up(oracle);
+    }
     live(oracle, 15);
     power_cut(oracle);
 }
@@ -286,11 +302,24 @@ static void read_tolerantly(struct oracle *oracle)
 
 static void damage_tails(struct oracle *oracle)
 {
-    flip_some(oracle, ".tail", TAIL_PAGE_SIZE * 2, 1 + pick(oracle, 6));
-    flip_some(oracle, ".tail", UINT64_MAX, 1 + pick(oracle, 6));
-    flip_some(oracle, ".hint", UINT64_MAX, pick(oracle, 6));
+    uint64_t row = TAIL_HEADER_PAGES * TAIL_PAGE_SIZE;
+    uint64_t slot = pick(oracle, TAIL_HEADER_PAGES) * TAIL_PAGE_SIZE;
+    struct span header = {slot, slot + sizeof(struct tail_header)};
+    struct span rows = {row, row + 4 * sizeof(struct block_row)};
+    char names[64][64];
+    int count = list_files(oracle, ".tail", names);
+    int newest = 0; /* the one that recovery reads first of all */
+    for (int i = 1; i < count; i++) {
+        newest = strcmp(names[i], names[newest]) > 0 ? i : newest;
+    }
+    if (count > 0) {
+        flip_some(oracle, names[newest] + 1, header, pick(oracle, 6));
+        flip_some(oracle, names[newest] + 1, rows, pick(oracle, 6));
+    }
+    flip_some(oracle, ".tail", span_all, 1 + pick(oracle, 6));
+    flip_some(oracle, ".hint", span_all, pick(oracle, 6));
     if (oracle->low == 0) { /* else it is all that is known of some producers */
-        flip_some(oracle, ".snapshot", UINT64_MAX, pick(oracle, 8));
+        flip_some(oracle, ".snapshot", span_all, pick(oracle, 8));
     }
     note(EVENT_TAILS_LOST);
     reopen_and_live(oracle);
@@ -329,7 +358,7 @@ static void damage_logs(struct oracle *oracle)
 {
     struct oracle_entry *last = oracle->entries[oracle->count - 1];
     int64_t end = oracle_offset_last(last) + 1;
-    flip_some(oracle, ".log", UINT64_MAX, 1 + pick(oracle, 4));
+    flip_some(oracle, ".log", span_all, 1 + pick(oracle, 4));
     note(EVENT_ROT);
     reopen(oracle, false);
     require(partition_facts(oracle->partition).high_watermark == end);
@@ -584,6 +613,9 @@ static void watch(struct oracle *oracle, enum partition_state *state, bool *fail
         note(EVENT_RETENTION);
     }
     oracle_check_facts(oracle);
+    if (oracle->config.key_index && pick(oracle, 4) == 0) {
+        (void)oracle_check_keys(oracle);
+    }
     if (facts.state == PARTITION_FULL && *state != PARTITION_FULL) {
         note(EVENT_FULL);
     }

@@ -4,6 +4,7 @@
  * at a time, each of which some seed has to find.
  *
  *   planted_sim             all of them; one line each, with the seed
+ *   planted_sim NAME        that one
  *   planted_sim NAME SEED   one history with that bug here, for a debugger
  */
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include "storage/planted.h"
 #include "tests/sim/partition_history.h"
 
-#define SEEDS_MAX 1000 /* for each bug */
+#define SEEDS_MAX 2000 /* for each bug */
 #define SEEDS_CLEAN 10 /* without any */
 
 enum planted_bug planted_bug;
@@ -49,12 +50,16 @@ int main(int argc, char **argv)
     struct sim_run run;
     sim_run_init(&run, argv[0], partition_history);
     run.case_seconds = 20;
-    if (argc == 3) {
+    if (argc > 1) {
         planted_bug = PLANTED_NONE + 1;
         while (planted_bug < PLANTED_COUNT && strcmp(bugs[planted_bug].name, argv[1]) != 0) {
             planted_bug += 1;
         }
-        partition_history(&run, strtoull(argv[2], NULL, 10));
+        if (argc > 2) {
+            partition_history(&run, strtoull(argv[2], NULL, 10));
+            return 0;
+        }
+        printf("%llu seeds\n", (unsigned long long)find(&run));
         return 0;
     }
     uint64_t failed = sim_run_seeds(&run, 1, SEEDS_CLEAN, 0);
