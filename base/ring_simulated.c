@@ -307,13 +307,14 @@ static int64_t file_open(struct sim_world *world, const struct op *op)
 static int64_t perform_on_file(struct sim_world *world, struct sim_handle *handle, struct op *op)
 {
     bool may_write = (handle->open_flags & OPEN_WRITE) != 0;
+    bool direct = (handle->open_flags & OPEN_DIRECT) != 0;
     bool may_read = (handle->open_flags & OPEN_READ) != 0 || !may_write;
     switch (op->kind) {
     case OP_READ:
         if (sim_inode_is_folder(handle->inode)) {
             return -EISDIR;
         }
-        return may_read ? sim_inode_read(handle->inode, op) : -EBADF;
+        return may_read ? sim_inode_read(handle->inode, op, direct) : -EBADF;
     case OP_WRITE:
         if (!may_write) {
             return -EBADF;

@@ -420,7 +420,7 @@ static void page_settle(struct sim_page *page, uint8_t mask, bool keep)
     page->written |= keep ? mask : 0;
 }
 
-int64_t sim_inode_read(const struct sim_inode *inode, const struct op *op)
+int64_t sim_inode_read(const struct sim_inode *inode, const struct op *op, bool direct)
 {
     uint64_t position = op->position;
     for (int32_t i = 0; i < op->vector_count; i++) {
@@ -432,7 +432,13 @@ int64_t sim_inode_read(const struct sim_inode *inode, const struct op *op)
             size = size < inode->size - position ? size : inode->size - position;
             uint64_t index = position / SIM_PAGE_SIZE;
             if (index < inode->page_count && inode->pages[index] != NULL) {
-                memcpy(to, inode->pages[index]->data + within, size);
+                const struct sim_page *page = inode->pages[index];
+                memcpy(to, page->data + within, size);
+                for (uint64_t k = 0; direct && page->lost != 0 && k < size; k++) {
+                    if ((page->lost >> (within + k) / SIM_BLOCK_SIZE & 1) != 0) {
+                        to[k] = page->stable[within + k]; /* past the page cache, D4 */
+                    }
+                }
             } else {
                 memset(to, 0, size);
             }
@@ -623,7 +629,7 @@ const uint8_t *sim_disk_file(struct sim_disk *disk, const char *path, uint64_t *
     free(inode->flat);
     inode->flat = must_calloc(inode->size + 1, 1);
     struct iovec slice = {inode->flat, inode->size};
-    sim_inode_read(inode, &(struct op){.vector = &slice, .vector_count = 1});
+    sim_inode_read(inode, &(struct op){.vector = &slice, .vector_count = 1}, false);
     *size = inode->size;
     return inode->flat;
 }

@@ -72,7 +72,8 @@ void sim_disk_sync(struct sim_disk *disk, struct sim_inode *inode);
 /* NULL when there is no such file. Valid until the next call for this file. */
 const uint8_t *sim_disk_file(struct sim_disk *disk, const char *path, uint64_t *size);
 
-int64_t sim_inode_read(const struct sim_inode *inode, const struct op *op);
+/* `direct`: what the device has, where that differs from what is believed to be on it (D4). */
+int64_t sim_inode_read(const struct sim_inode *inode, const struct op *op, bool direct);
 void sim_inode_write(struct sim_inode *inode, const struct op *op);
 /* A write that a crash cut: each block of it arrived or did not. `stable` false: only the process
  * died, and what arrived awaits a sync. */
