@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The examples of storage/FORMAT.md, as pages. */
+/* The examples of storage/FORMAT.md, as pages; WEIR_FORMAT_MD is its path, from the build. */
 #pragma once
 
 #include "tests/lib/test.h"
@@ -9,6 +9,10 @@
 #include <string.h>
 
 #define FORMAT_PAGE_SIZE 4096
+
+#ifndef WEIR_FORMAT_MD
+#define WEIR_FORMAT_MD "storage/FORMAT.md"
+#endif
 
 /* The page in the block "```hex <name>" of FORMAT.md. */
 static inline void read_example(const char *name, uint8_t *page)
