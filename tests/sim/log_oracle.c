@@ -460,7 +460,12 @@ void oracle_reader_step(struct oracle *oracle)
         if (read->status == STATUS_OK) {
             (void)oracle_compare(oracle, read);
         } else if (oracle->partition != NULL) {
+            /* What it met was decided while it was under way: the disk may be sound again by now.
+             */
+            bool faulty = oracle->faulty;
+            oracle->faulty = faulty || oracle->reader.faulty;
             check_refusal(oracle, read);
+            oracle->faulty = faulty;
         }
         partition_read_release(oracle->partition, read);
         oracle->reader.busy = false;
@@ -481,6 +486,7 @@ void oracle_reader_step(struct oracle *oracle)
                                     .owner = oracle};
     oracle->reader.busy = true;
     oracle->reader.done = false;
+    oracle->reader.faulty = oracle->faulty;
     partition_read(oracle->partition, read);
 }
 

@@ -88,6 +88,7 @@ struct oracle {
         struct partition_read read;
         bool busy;
         bool done;
+        bool faulty; /* reads might fail when it was sent */
     } reader; /* beside the writer */
 };
 
