@@ -89,7 +89,7 @@ struct oracle {
         bool busy;
         bool done;
         bool faulty; /* reads might fail when it was sent */
-    } reader; /* beside the writer */
+    } reader;        /* beside the writer */
 };
 
 static inline uint64_t pick(struct oracle *oracle, uint64_t bound)
