@@ -25,10 +25,30 @@
 
 /* ---- what is found ---- */
 
-void partition_quarantine(struct partition *partition, const struct quarantine_range *range,
+/* Files whose own sums are right may still contradict each other: then nothing of the segment below
+ * that end is vouched for. */
+static struct quarantine_range range_sound(const struct quarantine_range *found)
+{
+    struct quarantine_range range = *found;
+    if (range.offset_from > range.offset_until || range.position_from > range.position_until) {
+        range.offset_from = range.base_offset;
+        range.position_from = 0;
+    }
+    if (range.offset_until < range.offset_from) {
+        range.offset_until = range.offset_from;
+    }
+    if (range.position_until < 0) {
+        range.position_until = 0;
+    }
+    return range;
+}
+
+void partition_quarantine(struct partition *partition, const struct quarantine_range *found,
                           const char *what)
 {
     struct store *store = partition->store;
+    struct quarantine_range sound = range_sound(found);
+    const struct quarantine_range *range = &sound;
     uint32_t count = partition->quarantine.count;
     if (quarantine_add(&partition->quarantine, range) != STATUS_OK) {
         count = UINT32_MAX; /* not kept: its blocks are refused one by one */

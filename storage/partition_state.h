@@ -146,7 +146,7 @@ void partition_keys_load(struct partition *partition);
 /* After a change of the configuration. */
 void partition_keys_configure(struct partition *partition);
 /* A range that is not what was written: refused from now on, told in one line, kept. */
-void partition_quarantine(struct partition *partition, const struct quarantine_range *range,
+void partition_quarantine(struct partition *partition, const struct quarantine_range *found,
                           const char *what);
 /* Blocking: the bytes below D of the block that holds it, against the tail file's running row. */
 void partition_check_tail(struct scan *scan, const struct block_row *running);
