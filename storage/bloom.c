@@ -48,12 +48,17 @@ void bloom_init(struct bloom *bloom, uint8_t *memory, uint64_t size, uint64_t se
     put_be64(memory + 16, bloom->block_count);
 }
 
+static bool header_is_sane(const uint8_t *header, uint64_t size)
+{
+    return size >= BLOOM_HEADER_SIZE + BLOOM_BLOCK_SIZE && size % BLOOM_BLOCK_SIZE == 0 &&
+           get_be64(header) == BLOOM_MAGIC &&
+           get_be64(header + 16) == (size - BLOOM_HEADER_SIZE) / BLOOM_BLOCK_SIZE;
+}
+
 enum status bloom_decode(struct bloom *bloom, uint8_t *memory, uint64_t size)
 {
     check((uintptr_t)memory % 8 == 0);
-    if (size < BLOOM_HEADER_SIZE + BLOOM_BLOCK_SIZE || size % BLOOM_BLOCK_SIZE != 0 ||
-        get_be64(memory) != BLOOM_MAGIC ||
-        get_be64(memory + 16) != (size - BLOOM_HEADER_SIZE) / BLOOM_BLOCK_SIZE) {
+    if (!header_is_sane(memory, size)) {
         return STATUS_MALFORMED;
     }
     bloom->memory = memory;
@@ -75,10 +80,15 @@ static uint64_t mix(uint64_t hash)
     return hash ^ hash >> 29;
 }
 
+static uint64_t block_position(uint64_t mixed, uint64_t block_count)
+{
+    uint64_t block = (uint64_t)(((unsigned __int128)mixed * block_count) >> 64);
+    return BLOOM_HEADER_SIZE + block * BLOOM_BLOCK_SIZE;
+}
+
 static uint64_t *block_of(const struct bloom *bloom, uint64_t mixed)
 {
-    uint64_t block = (uint64_t)(((unsigned __int128)mixed * bloom->block_count) >> 64);
-    return (uint64_t *)(void *)(bloom->memory + BLOOM_HEADER_SIZE + block * BLOOM_BLOCK_SIZE);
+    return (uint64_t *)(void *)(bloom->memory + block_position(mixed, bloom->block_count));
 }
 
 /* Six bits for each word's position; the block was chosen by the upper bits of `mixed`. */
@@ -98,16 +108,38 @@ void bloom_add(struct bloom *bloom, uint64_t hash)
     put_be64(bloom->memory + 24, get_be64(bloom->memory + 24) + 1);
 }
 
-bool bloom_has(const struct bloom *bloom, uint64_t hash)
+static bool block_has(const uint64_t *words, uint64_t mixed)
 {
-    uint64_t mixed = mix(hash);
-    const uint64_t *words = block_of(bloom, mixed);
     uint64_t bits = bits_of(mixed);
     uint64_t missing = 0;
     for (int i = 0; i < BLOCK_WORDS; i++) {
         missing |= ~words[i] & UINT64_C(1) << (bits >> (6 * i) & 63);
     }
     return missing == 0;
+}
+
+bool bloom_has(const struct bloom *bloom, uint64_t hash)
+{
+    uint64_t mixed = mix(hash);
+    return block_has(block_of(bloom, mixed), mixed);
+}
+
+enum status bloom_probe_open(struct bloom_probe *probe, const uint8_t *header, uint64_t size,
+                             struct bytes key)
+{
+    if (!header_is_sane(header, size)) {
+        return STATUS_MALFORMED;
+    }
+    probe->mixed = mix(hash_bytes(key, get_be64(header + 8)));
+    probe->position = block_position(probe->mixed, get_be64(header + 16));
+    return STATUS_OK;
+}
+
+bool bloom_probe_has(const struct bloom_probe *probe, const uint8_t *block)
+{
+    uint64_t words[BLOCK_WORDS];
+    memcpy(words, block, sizeof(words));
+    return block_has(words, probe->mixed);
 }
 
 uint64_t bloom_count(const struct bloom *bloom)

@@ -42,3 +42,13 @@ uint64_t bloom_hash(const struct bloom *bloom, struct bytes key);
 void bloom_add(struct bloom *bloom, uint64_t hash);
 bool bloom_has(const struct bloom *bloom, uint64_t hash);
 uint64_t bloom_count(const struct bloom *bloom); /* keys added */
+
+/* A look-up in a filter that is not in memory as a whole: by its first BLOOM_HEADER_SIZE bytes. */
+struct bloom_probe {
+    uint64_t mixed;
+    uint64_t position; /* of the block to look into, bytes from the filter's first one */
+};
+/* STATUS_MALFORMED: not the beginning of a filter of `size` bytes. */
+enum status bloom_probe_open(struct bloom_probe *probe, const uint8_t *header, uint64_t size,
+                             struct bytes key);
+bool bloom_probe_has(const struct bloom_probe *probe, const uint8_t *block);

@@ -101,9 +101,6 @@ static bool commit_pass(struct partition *partition, const struct partition_appe
         partition_keys_note(segment, bytes_of(append->batch, append->size));
     }
     segment->visible = end;
-    if (segment->keyed != NULL && segment->sealed && segment->visible == segment->size) {
-        partition_keys_seal(segment);
-    }
     if (append->header.max_timestamp > segment->timestamp_visible) {
         segment->timestamp_visible = append->header.max_timestamp;
     }

@@ -37,5 +37,9 @@ enum writer_kind {
 #define SNAPSHOT_INTERVAL_SIZE (INT64_C(64) << 20)
 /* Memory of one segment's keys; a segment whose keys fill it ends early. */
 #define KEY_INDEX_SIZE_MAX (UINT64_C(16) << 20)
+/* Look-ups of keys that a segment does not have and that read its key table all the same; and the
+ * memory of a filter while it is written, where more keys than fit cost more of them. */
+#define KEY_FILTER_RATE 0.01
+#define KEY_FILTER_SIZE_MAX (UINT64_C(4) << 20)
 /* Files start over before positions leave int32 (Kafka's limit for one file). */
 #define SEGMENT_SIZE_LIMIT INT64_C(2147483647)

@@ -12,8 +12,6 @@ _Static_assert(HINT_PAGE_ROWS * sizeof(struct block_row) == HINT_PAGE_PAYLOAD, "
 _Static_assert(sizeof(struct producers_aborted) == sizeof(struct block_row), "as many as rows");
 
 #define HINT_SUMMED_SIZE (HINT_PAGE_SIZE - 8)
-/* More pages than any segment of 2 GiB can need; what a header says is bounded by it. */
-#define HINT_PAGES_MAX (UINT32_C(1) << 20)
 
 struct hint_identity hint_identity_of(const struct uuid *topic_id, int32_t index,
                                       int64_t base_offset)
@@ -66,6 +64,22 @@ void hint_encode_header(uint8_t *page, const struct hint_header *header, uint64_
     hint_page_seal(page, &(struct hint_trailer){.kind = HINT_HEADER}, seed);
 }
 
+/* No key table, one without keys, or all three sections of one. */
+static bool header_keys_are_sane(const struct hint_header *header)
+{
+    if ((header->flags & HINT_KEYED) == 0 || header->key_count == 0) {
+        return header->key_count == 0 && header->key_page_count == 0 &&
+               header->index_page_count == 0 && header->bloom_page_count == 0 &&
+               header->bloom_size == 0;
+    }
+    return header->key_page_count > 0 && header->key_page_count < HINT_PAGES_MAX &&
+           header->key_count >= header->key_page_count && header->index_page_count > 0 &&
+           header->index_page_count <= header->key_page_count && header->bloom_size > 0 &&
+           header->bloom_page_count < HINT_PAGES_MAX &&
+           header->bloom_page_count ==
+               (header->bloom_size + HINT_BLOOM_PAYLOAD - 1) / HINT_BLOOM_PAYLOAD;
+}
+
 /* What a valid header may say, so that nobody computes with nonsense. */
 static bool header_is_sane(const struct hint_header *header)
 {
@@ -75,10 +89,7 @@ static bool header_is_sane(const struct hint_header *header)
            header->stable_offset >= 0 && header->stable_offset <= header->end_offset &&
            (uint64_t)header->aborted_count <=
                (uint64_t)(header->end_offset - header->base_offset) &&
-           header->aborted_count < HINT_PAGES_MAX && header->key_page_count < HINT_PAGES_MAX &&
-           header->index_page_count <= header->key_page_count &&
-           header->bloom_page_count < HINT_PAGES_MAX &&
-           header->bloom_size <= (uint64_t)header->bloom_page_count * HINT_BLOOM_PAYLOAD;
+           header->aborted_count < HINT_PAGES_MAX && header_keys_are_sane(header);
 }
 
 bool hint_decode_header(const uint8_t *page, const struct hint_identity *identity,

@@ -14,7 +14,8 @@
  * H4  A page knows segment, place and kind, so that a page of another file, an older one or one in
  *     the wrong place is damage like any other.
  *
- * Everything here is pure; hint_reader.h and hint_writer.h do the disk.
+ * Everything here is pure; the pages of keys are in hint_keys.h; hint_reader.h and hint_writer.h do
+ * the disk.
  */
 #pragma once
 
@@ -34,6 +35,8 @@
 #define HINT_MAGIC UINT64_C(0x544e494852494557) /* "WEIRHINT" in the file */
 #define HINT_VERSION 1
 #define HINT_SEED_NUMBER (UINT32_MAX - 1) /* "block number" of the file's own pages */
+/* More than any segment of 2 GiB can need; what a header says is bounded by it. */
+#define HINT_PAGES_MAX (UINT32_C(1) << 20)
 
 enum hint_flags {
     HINT_REBUILT = 1,      /* from a scan of the log: it cannot vouch for the time before it */

@@ -79,6 +79,7 @@ static void reader_take_facts(struct segment *segment, const struct hint_header 
     segment->rebuilt = (header->flags & HINT_REBUILT) != 0;
     segment->aborted = header->aborted_count > 0;
     segment->aborted_until = segment->end_offset;
+    segment_note_keys(segment, (header->flags & HINT_KEYED) != 0);
     if ((header->flags & HINT_NO_PRODUCERS) != 0) {
         segment->producers_none_offset = header->end_offset;
     }

@@ -6,6 +6,8 @@
 
 #include "base/check.h"
 #include "storage/hint.h"
+#include "storage/key_table.h"
+#include "storage/keyed.h"
 #include "storage/partition_state.h"
 #include "storage/planted.h"
 
@@ -17,10 +19,15 @@ struct hint_writer {
     struct producers_aborted *aborted;
     int32_t aborted_room;
     uint64_t seed;
+    struct key_spill spill;
+    struct key_table table; /* source NULL: no keys */
 };
 
-#define WRITER_RUN_SIZE ((size_t)(WRITER_PAGES + 1) * HINT_PAGE_SIZE)
-_Static_assert(sizeof(struct hint_writer) <= HINT_PAGE_SIZE, "the state takes one page");
+#define WRITER_RUN_SIZE ((size_t)(WRITER_PAGES + 2) * HINT_PAGE_SIZE)
+_Static_assert(sizeof(struct hint_writer) <= (size_t)2 * HINT_PAGE_SIZE,
+               "the state takes two pages");
+_Static_assert((size_t)WRITER_PAGES *HINT_PAGE_SIZE >= KEY_TABLE_RUN_SIZE,
+               "keys use the pages too");
 
 static struct hint_writer *writer_of(struct job *job)
 {
@@ -52,7 +59,7 @@ static bool writer_list_aborted(struct hint_writer *writer, const struct segment
     return true;
 }
 
-static struct hint_header writer_header(const struct segment *segment)
+struct hint_header hint_header_of(const struct segment *segment)
 {
     const struct partition *partition = segment->partition;
     bool none = segment->producers_none_offset >= segment->end_offset;
@@ -93,6 +100,78 @@ static uint32_t writer_fill(struct job *job)
     return pages;
 }
 
+/* ---- keys ---- */
+
+/* What the segment's keys come from; without memory for it there are none. */
+static void writer_open_keys(struct hint_writer *writer, struct segment *segment,
+                             const struct key_spill *spill)
+{
+    const struct keyed *keyed = segment->keyed;
+    if (spill == NULL && (!segment->key_index || (keyed != NULL && !keyed_is_whole(keyed)))) {
+        return;
+    }
+    writer->header.flags |= HINT_KEYED;
+    if (spill != NULL) {
+        writer->spill = *spill;
+    }
+    if (keyed == NULL && writer->spill.run_count == 0) {
+        return; /* nothing has a key */
+    }
+    struct store *store = segment->store;
+    struct key_source *source =
+        key_source_open(store->heap, keyed, writer->spill.runs, writer->spill.run_count);
+    if (source == NULL) {
+        writer->header.flags &= ~(uint32_t)HINT_KEYED;
+    }
+    writer->table.source = source;
+    segment->keyed_lent = source != NULL;
+}
+
+static void writer_drop_keys(struct hint_writer *writer)
+{
+    writer->header.flags &= ~(uint32_t)HINT_KEYED;
+    writer->header.key_count = writer->header.bloom_size = 0;
+    writer->header.key_page_count = 0;
+    writer->header.index_page_count = writer->header.bloom_page_count = 0;
+}
+
+static void keys_run(struct job *job)
+{
+    struct hint_writer *writer = writer_of(job);
+    struct key_table *table = &writer->table;
+    JOB_BEGIN(job);
+    table->memory = job->memory;
+    table->header = &writer->header;
+    table->seed = writer->seed;
+    table->bloom_seed = hash_u64(writer->seed, job->store->hash_seed);
+    table->file = job->file;
+    table->runs_file = writer->spill.file;
+    table->direct_sync = true;
+    table->page = hint_layout_of(&writer->header).keys;
+    JOB_CALL(job, job_call(job, key_pages_job(job, table)));
+    if (job->op.result >= 0) {
+        JOB_CALL(job, job_call(job, key_index_job(job, table)));
+    }
+    if (job->op.result == -ENOMEM || job->op.result == -EFBIG) {
+        writer_drop_keys(writer);
+        job->op.result = 0;
+    }
+    JOB_END(job, job->op.result);
+}
+
+static struct job *part_job(struct job *parent, void (*run)(struct job *job))
+{
+    struct job *job = job_take(parent->store, parent->partition, run);
+    if (job != NULL) {
+        job->segment = parent->segment;
+        job->memory = parent->memory;
+        job->file = parent->file;
+    }
+    return job;
+}
+
+/* ---- the file ---- */
+
 /* The pages into the open file: the header, which vouches for the others, comes last. */
 static void pages_run(struct job *job)
 {
@@ -108,25 +187,24 @@ static void pages_run(struct job *job)
         }
         job->index += (uint32_t)job->size;
     }
+    if (writer->table.source != NULL) {
+        JOB_CALL(job, job_call(job, part_job(job, keys_run)));
+        if (job->op.result < 0) {
+            return job_end(job, job->op.result);
+        }
+    }
     hint_encode_header(job->memory, &writer->header, writer->seed);
     job->slice = (struct iovec){job->memory, HINT_PAGE_SIZE};
     JOB_AWAIT(job, .kind = OP_WRITE, .flags = OP_DSYNC, .file = job->file, .vector = &job->slice,
               .vector_count = 1);
+    if (job->op.result >= 0 && writer->table.page > hint_layout_of(&writer->header).end) {
+        JOB_AWAIT(job, .kind = OP_TRUNCATE, .file = job->file,
+                  .size = (uint64_t)hint_layout_of(&writer->header).end * HINT_PAGE_SIZE);
+    }
     if (job->op.result >= 0) {
         JOB_AWAIT(job, .kind = OP_SYNC, .file = job->file);
     }
     JOB_END(job, job->op.result);
-}
-
-static struct job *pages_job(struct job *parent)
-{
-    struct job *job = job_take(parent->store, parent->partition, pages_run);
-    if (job != NULL) {
-        job->segment = parent->segment;
-        job->memory = parent->memory;
-        job->file = parent->file;
-    }
-    return job;
 }
 
 static void hint_write_run(struct job *job)
@@ -135,12 +213,12 @@ static void hint_write_run(struct job *job)
     struct store *store = job->store;
     JOB_BEGIN(job);
     JOB_AWAIT(job, .kind = OP_OPEN, .path = job->path,
-              .flags = OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE | store_direct(store));
+              .flags = OPEN_READ | OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE | store_direct(store));
     if (job->op.result < 0) {
         goto end;
     }
     job->file = (int32_t)job->op.result;
-    JOB_CALL(job, job_call(job, pages_job(job)));
+    JOB_CALL(job, job_call(job, part_job(job, pages_run)));
     job->position = job->op.result;
     JOB_AWAIT(job, .kind = OP_CLOSE, .file = job->file);
     job->op.result = job->position;
@@ -158,10 +236,15 @@ static void hint_write_run(struct job *job)
         goto end;
     }
     segment->hinted = true;
+    key_source_close(writer_of(job)->table.source);
+    writer_of(job)->table.source = NULL;
+    segment_keys_written(segment, (writer_of(job)->header.flags & HINT_KEYED) != 0);
     store_path_offset(store, job->path, job->partition->name, segment->base_offset, ".tail");
     JOB_AWAIT(job, .kind = OP_UNLINK, .path = job->path);
     job->op.result = 0; /* one that stays is unlinked by the next start */
 end:
+    key_source_close(writer_of(job)->table.source);
+    segment->keyed_lent = false;
     heap_release(store->heap, writer_of(job)->aborted,
                  (size_t)writer_of(job)->aborted_room * sizeof(struct producers_aborted));
     segment_drop(segment);
@@ -169,7 +252,7 @@ end:
     JOB_END(job, job->op.result < 0 ? job->op.result : 0);
 }
 
-struct job *hint_write_job(struct segment *segment)
+struct job *hint_write_job(struct segment *segment, const struct key_spill *spill)
 {
     struct store *store = segment->store;
     struct partition *partition = segment->partition;
@@ -186,13 +269,14 @@ struct job *hint_write_job(struct segment *segment)
     job->memory = memory;
     job->memory_size = WRITER_RUN_SIZE;
     struct hint_writer *writer = writer_of(job);
-    *writer = (struct hint_writer){.header = writer_header(segment),
+    *writer = (struct hint_writer){.header = hint_header_of(segment),
                                    .seed = segment_seed(segment, HINT_SEED_NUMBER)};
     if (!writer_list_aborted(writer, segment)) {
         job_end(job, -ENOMEM);
         cache_release_run(store, memory, WRITER_RUN_SIZE);
         return NULL;
     }
+    writer_open_keys(writer, segment, spill);
     job->segment = segment;
     segment_hold(segment);
     store_path_offset(store, job->path, partition->name, segment->base_offset, ".hint.tmp");

@@ -13,6 +13,8 @@
 #define KEY_TOMBSTONE 1U
 /* No record at all: what older runs hold of this key is void up to `offset`. */
 #define KEY_REMOVED 2U
+/* In tables alone: its transaction was open when the table was made (hint_keys.h). */
+#define KEY_UNDECIDED 4U
 
 struct key_entry {
     int64_t offset;    /* of the record */

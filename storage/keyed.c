@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "storage/key_form.h"
 #include "wire/record.h"
 
 #define KEYED_MAGIC UINT64_C(0x77656972006b6579)
@@ -222,8 +223,9 @@ static bool keyed_walk(struct keyed *keyed, struct bytes batch, uint32_t positio
         if (record.key.data == NULL) {
             continue;
         }
+        uint8_t form[KEY_FORM_MAX];
         struct key_item item = {
-            .key = record.key,
+            .key = key_form(record.key, form),
             .entry = {.offset = record.offset,
                       .timestamp = record.timestamp,
                       .position = position,
@@ -282,10 +284,16 @@ bool keyed_is_full(const struct keyed *keyed)
 
 bool keyed_get(struct keyed *keyed, struct bytes key, struct key_entry *entry)
 {
-    return !keyed->lost && memtable_get(keyed->memtable, key, entry);
+    uint8_t form[KEY_FORM_MAX];
+    return !keyed->lost && memtable_get(keyed->memtable, key_form(key, form), entry);
 }
 
-struct memtable *keyed_memtable(struct keyed *keyed)
+bool keyed_has_undecided(const struct keyed *keyed)
+{
+    return keyed->transactions.count > 0;
+}
+
+struct memtable *keyed_memtable(const struct keyed *keyed)
 {
     check(!keyed->lost);
     return keyed->memtable;

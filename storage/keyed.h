@@ -46,11 +46,14 @@ uint64_t keyed_size(const struct keyed *keyed);
 
 /* Of decided records the newest of the key. False: there is none. */
 bool keyed_get(struct keyed *keyed, struct bytes key, struct key_entry *entry);
-/* To freeze and flush it into a key table. */
-struct memtable *keyed_memtable(struct keyed *keyed);
+/* For a key table; the index takes no more batches from there on. */
+struct memtable *keyed_memtable(const struct keyed *keyed);
 
-/* Keys held back, transaction by transaction in no order, each one's in offset order. The key's
- * bytes stay until the next keyed_note(). False: the end. */
+/* Whether any keys are held back. */
+bool keyed_has_undecided(const struct keyed *keyed);
+
+/* Keys held back, in the form of key_form.h, transaction by transaction in no order, each one's in
+ * offset order. The key's bytes stay until the next keyed_note(). False: the end. */
 struct keyed_cursor {
     struct table_cursor table;
     struct table_node *node;

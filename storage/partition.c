@@ -230,9 +230,6 @@ static bool partition_roll(struct partition *partition)
     partition->roll_due = false;
     if (old != NULL) {
         partition_seal(partition, old);
-        if (old->keyed != NULL && old->visible == old->size) {
-            partition_keys_seal(old);
-        }
         tend_capture(partition);
     }
     if (partition->writing == NULL || partition->writing->durable == partition->writing->size) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The key index of a log's active segment (keyed.h): fed by commit, batch by batch, as the high
- * watermark passes them; made again from the log at recovery. A log without a key index pays one
- * test of a flag for each batch.
+ * watermark passes them; made again from the log at recovery. It stays with its segment until that
+ * has a hint with a key table. A log without a key index pays one test of a flag for each batch.
  */
 #include "base/check.h"
 #include "storage/key_entry.h"
@@ -62,6 +62,17 @@ static void keys_drop(struct segment *segment)
     segment->key_index = false;
 }
 
+/* Those of sealed segments go first: their tables can be made from the log. */
+static void keys_drop_sealed(struct partition *partition)
+{
+    for (int32_t i = 0; i + 1 < partition->segment_count; i++) {
+        struct segment *segment = partition->segments[i];
+        if (segment->keyed != NULL && !segment->keyed_lent) {
+            keys_drop(segment);
+        }
+    }
+}
+
 /* A full index ends its segment, and the next one begins empty. Where there was no memory (X3) that
  * would not help: the segment goes on without an index. */
 static void keys_judge(struct segment *segment)
@@ -86,6 +97,9 @@ static void keys_take(struct segment *segment, struct bytes batch, int64_t posit
         keys_feed(segment, batch, position);
     }
     if (!keys_have_room(segment->store)) {
+        keys_drop_sealed(segment->partition);
+    }
+    if (!keys_have_room(segment->store)) {
         keys_drop(segment);
     }
     keys_judge(segment);
@@ -95,13 +109,6 @@ void partition_keys_note(struct segment *segment, struct bytes batch)
 {
     check(segment->key_index);
     keys_take(segment, batch, segment->visible);
-}
-
-void partition_keys_seal(struct segment *segment)
-{
-    check(segment->sealed);
-    check(segment->visible == segment->size);
-    keys_drop(segment);
 }
 
 /* ---- from the log ---- */

@@ -139,8 +139,6 @@ void partition_break(struct partition *partition, int64_t error, const char *wha
 /* The high watermark passed the batch, which lies at segment->visible; its memory is still there.
  */
 void partition_keys_note(struct segment *segment, struct bytes batch);
-/* The whole segment is visible and takes no more. */
-void partition_keys_seal(struct segment *segment);
 /* Blocking: the keys of the active segment, from its log. */
 void partition_keys_load(struct partition *partition);
 /* After a change of the configuration. */

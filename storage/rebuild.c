@@ -137,6 +137,7 @@ static bool rebuild_finish(struct rebuild *rebuild)
     segment->aborted = rebuild->abort_count > 0;
     segment->aborted_until = rebuild->end_offset;
     segment->hinted = segment->finished = false; /* a hint follows */
+    segment->keys = SEGMENT_KEYS_ABSENT;
     segment->tail_rows = 0;
     return true;
 }

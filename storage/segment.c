@@ -179,6 +179,26 @@ void segment_cut_rows(struct segment *segment, int64_t size)
     }
 }
 
+void segment_note_keys(struct segment *segment, bool there)
+{
+    segment->keys = there ? SEGMENT_KEYS_THERE : SEGMENT_KEYS_ABSENT;
+    if (segment->keys_instance == 0) {
+        segment->keys_instance = segment->store->instance_next++;
+    }
+}
+
+void segment_keys_written(struct segment *segment, bool there)
+{
+    segment->keys_instance = 0;
+    segment_note_keys(segment, there);
+    segment->keyed_lent = false;
+    if (segment->keyed != NULL) {
+        keyed_close(segment->keyed);
+        segment->keyed = NULL;
+    }
+    segment->key_index = false;
+}
+
 void segment_wake_rows(struct segment *segment)
 {
     struct list waiters;

@@ -47,6 +47,13 @@ _Static_assert(sizeof(struct block_row) == 32, "rows are written as they are");
 
 #define SEGMENT_MAGIC UINT64_C(0x7765697273656731)
 
+/* What is known of the key table in a sealed segment's hint. */
+enum segment_keys {
+    SEGMENT_KEYS_UNKNOWN, /* no hint was read or written yet */
+    SEGMENT_KEYS_ABSENT,  /* it has to be made, from the index in memory or from the log */
+    SEGMENT_KEYS_THERE,
+};
+
 struct segment {
     uint64_t magic;
     struct store *store;
@@ -93,7 +100,10 @@ struct segment {
     bool rebuilt;        /* rows come from a scan and cannot vouch for the time before it */
     bool aborted;        /* holds the marker of an aborted transaction */
     bool key_index;      /* its keys are noted from its first batch on */
-    struct keyed *keyed; /* from the first visible batch on, until it is sealed; NULL none */
+    struct keyed *keyed; /* from the first visible batch on, until its hint is there; NULL none */
+    bool keyed_lent;     /* a hint is being written from it */
+    enum segment_keys keys;
+    uint64_t keys_instance;        /* of the hint's pages in memory: a new hint gets a new one */
     int64_t producers_none_offset; /* no producer was known here; -1 says nothing */
     int64_t aborted_until;         /* markers below this offset are in .txnindex */
     uint64_t aborted_sum;          /* of .txnindex as last written; 0: not known */
@@ -127,6 +137,11 @@ void segment_note_batch(struct segment *segment, int64_t position,
 /* Forgets rows, end and timestamps at and behind `size`, a batch boundary. */
 void segment_cut_rows(struct segment *segment, int64_t size);
 void segment_unload_rows(struct segment *segment);
+
+/* What the hint on disk says of its key table; one that was just written is another one. */
+void segment_note_keys(struct segment *segment, bool there);
+/* Its hint was written, with a key table or without: nobody needs the index in memory any more. */
+void segment_keys_written(struct segment *segment, bool there);
 
 /* Calls back when the rows are loaded or cannot be; starts that when needed. */
 void segment_wait_rows(struct segment *segment, struct block_waiter *waiter);

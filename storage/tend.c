@@ -103,7 +103,7 @@ static void seal_run(struct job *job)
         goto end;
     }
     segment->allocated = segment->size;
-    JOB_CALL(job, job_call(job, hint_write_job(segment)));
+    JOB_CALL(job, job_call(job, hint_write_job(segment, NULL)));
     if (job->op.result >= 0) {
         segment->finished = true;
     }

@@ -6,10 +6,69 @@
 
 #include "base/check.h"
 #include "base/hash.h"
-#include "storage/hint.h"
+#include "storage/hint_keys.h"
 #include "tests/fuzz/fuzz.h"
 
 #define SUMMED_SIZE (HINT_PAGE_SIZE - 8)
+
+/* Every row of a page of keys or first keys. */
+static void walk(const uint8_t *page, const struct hint_header *header, bool index)
+{
+    struct hint_key_cursor cursor;
+    hint_keys_begin(&cursor, page);
+    for (;;) {
+        enum status status = index ? hint_index_next(&cursor) : hint_keys_next(&cursor, header);
+        if (status != STATUS_OK) {
+            return;
+        }
+        check(cursor.key.key.size <= KEY_FORM_MAX);
+        check(index ||
+              (cursor.key.entry.offset >= header->base_offset &&
+               cursor.key.entry.offset < header->end_offset &&
+               cursor.key.entry.position + (int64_t)cursor.key.entry.size <= header->log_size));
+    }
+}
+
+/* Reads what a search wants, as long as it is there. */
+static void search(const uint8_t *data, size_t pages, const struct hint_identity *identity,
+                   struct bytes key)
+{
+    struct hint_search search;
+    struct hint_header header;
+    hint_search_begin(&search, key);
+    enum hint_search_verdict verdict = HINT_SEARCH_NEEDS;
+    const uint8_t *page = NULL;
+    while (verdict == HINT_SEARCH_NEEDS || verdict == HINT_SEARCH_ENTRY) {
+        if (verdict == HINT_SEARCH_NEEDS) {
+            page = data + (size_t)search.number * HINT_PAGE_SIZE;
+            if (search.number >= pages ||
+                !(search.number == 0
+                      ? hint_decode_header(page, identity, &header)
+                      : hint_check_key_page(page, &header, search.number, identity->seed))) {
+                return;
+            }
+        } else {
+            check(bytes_equal(search.cursor.key.key, key));
+        }
+        verdict = hint_search_step(&search, page);
+    }
+}
+
+static void run_keys(const uint8_t *data, size_t pages, const struct hint_identity *identity,
+                     const struct hint_header *header)
+{
+    static const char *const keys[] = {"", "a", "apple", "apricot", "b"};
+    struct hint_layout layout = hint_layout_of(header);
+    for (uint32_t i = layout.keys; i < layout.end && i < pages; i++) {
+        const uint8_t *page = data + (size_t)i * HINT_PAGE_SIZE;
+        if (i < layout.bloom && hint_check_key_page(page, header, i, identity->seed)) {
+            walk(page, header, i >= layout.index);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(keys); i++) {
+        search(data, pages, identity, bytes_of_text(keys[i]));
+    }
+}
 
 static void run(const uint8_t *data, size_t pages, const struct hint_identity *identity)
 {
@@ -33,6 +92,7 @@ static void run(const uint8_t *data, size_t pages, const struct hint_identity *i
         }
     }
     free(rows);
+    run_keys(data, pages, identity, &header);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
