@@ -15,7 +15,9 @@
 #include "storage/planted.h"
 #include "storage/upkeep.h"
 
-#define READ_AHEAD_BLOCKS 4
+#define READ_AHEAD_MIN 4  /* blocks */
+#define READ_AHEAD_MAX 32 /* 2 MiB */
+#define LOADING_MAX 128   /* blocks of a core on their way: beyond it nothing is read ahead */
 
 struct read_state {
     struct block_waiter waiter;
@@ -230,6 +232,34 @@ static bool read_reserve(struct read_state *state, int32_t count)
     return true;
 }
 
+/*
+ * One who reads on finds the next answer under way: as much again is read ahead as he asked for.
+ * With a fixed 4 blocks every megabyte waited for 12 of its 16 (765 MB/s where the page cache's
+ * own read-ahead made 1,500). Started by a block that was absent, kept up until he stops.
+ */
+static void read_ahead(struct read_state *state, uint32_t count, bool cold)
+{
+    struct store *store = state->store;
+    struct segment *segment = state->segment;
+    uint32_t next = (uint32_t)((state->end - 1) / BLOCK_SIZE) + 1;
+    if (!cold && segment->ahead_block < next) {
+        return;
+    }
+    uint32_t ahead = count < READ_AHEAD_MIN ? READ_AHEAD_MIN : count;
+    uint32_t until = next + (ahead > READ_AHEAD_MAX ? READ_AHEAD_MAX : ahead);
+    if (!cold && segment->ahead_block > next) {
+        next = segment->ahead_block;
+    }
+    while (next < until && (int64_t)(next + 1) * BLOCK_SIZE <= segment->durable &&
+           store->cache.loading < LOADING_MAX) {
+        if (cache_find(store, segment, next) == NULL && cache_load(store, segment, next) == NULL) {
+            break;
+        }
+        next += 1;
+    }
+    segment->ahead_block = next;
+}
+
 /* Pins all blocks of the range, starting loads of absent ones. */
 static enum status read_pin_range(struct read_state *state)
 {
@@ -256,17 +286,11 @@ static enum status read_pin_range(struct read_state *state)
         state->blocks[state->block_count] = block;
         state->block_count += 1;
     }
-    bool sequential = segment->read_position == state->position ||
-                      segment->read_position / BLOCK_SIZE == (int64_t)first;
-    for (uint32_t i = 1; cold && sequential && i <= READ_AHEAD_BLOCKS; i++) {
-        int64_t start = ((int64_t)last + i) * BLOCK_SIZE;
-        if (start + BLOCK_SIZE > segment->durable) {
-            break;
-        }
-        if (cache_find(store, segment, last + i) == NULL &&
-            cache_load(store, segment, last + i) == NULL) {
-            break;
-        }
+    if (segment->read_position == state->position ||
+        segment->read_position / BLOCK_SIZE == (int64_t)first) {
+        read_ahead(state, last - first + 1, cold);
+    } else {
+        segment->ahead_block = 0;
     }
     return STATUS_OK;
 }

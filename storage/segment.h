@@ -76,6 +76,7 @@ struct segment {
     int64_t hint_offset;       /* a batch boundary near the tail, to spare header hops */
     int64_t hint_position;
     int64_t read_position; /* end of the last read: the next one from here is sequential */
+    uint32_t ahead_block;  /* the first that was not read ahead; 0: nobody reads on from disk */
 
     struct block_row *rows;
     uint32_t row_count;
