@@ -214,24 +214,36 @@ static void read_done(struct partition_read *read)
     *(bool *)read->owner = true;
 }
 
-uint64_t bench_log_read(struct bench_log *log, int64_t offset, size_t size)
+void bench_log_take(struct bench_log *log, int64_t offset, size_t size, struct partition_read *read)
 {
     bool done = false;
-    struct partition_read read = {.offset = offset,
-                                  .size_max = (uint32_t)size,
-                                  .first_whole = true,
-                                  .done = read_done,
-                                  .owner = &done};
-    partition_read(log->partition, &read);
+    *read = (struct partition_read){.offset = offset,
+                                    .size_max = (uint32_t)size,
+                                    .first_whole = true,
+                                    .done = read_done,
+                                    .owner = &done};
+    partition_read(log->partition, read);
     while (!done) {
         check(log_world_tick(&log->world));
     }
-    check(read.status == STATUS_OK && read.size <= log->buffer_size);
+    check(read->status == STATUS_OK && read->size <= log->buffer_size);
+}
+
+size_t bench_log_copy(struct bench_log *log, const struct partition_read *read)
+{
     size_t used = 0;
-    for (int32_t i = 0; i < read.slice_count; i++) {
-        memcpy(log->buffer + used, read.slices[i].data, read.slices[i].size);
-        used += read.slices[i].size;
+    for (int32_t i = 0; i < read->slice_count; i++) {
+        memcpy(log->buffer + used, read->slices[i].data, read->slices[i].size);
+        used += read->slices[i].size;
     }
+    return used;
+}
+
+uint64_t bench_log_read(struct bench_log *log, int64_t offset, size_t size)
+{
+    struct partition_read read;
+    bench_log_take(log, offset, size, &read);
+    size_t used = bench_log_copy(log, &read);
     partition_read_release(log->partition, &read);
     uint64_t records = 0;
     struct batch_header header;

@@ -66,6 +66,12 @@ void bench_log_warm(struct bench_log *log);
 void bench_log_append(struct bench_log *log, uint64_t count);
 /* The same at a fixed rate; a latency counts from the moment that a batch was due. */
 void bench_log_append_paced(struct bench_log *log, uint64_t count, uint64_t interval_ns);
+/* One read of at most `size` bytes but one batch at least; pinned until partition_read_release().
+ */
+void bench_log_take(struct bench_log *log, int64_t offset, size_t size,
+                    struct partition_read *read);
+/* Copies what a read holds into log->buffer; answers the bytes. */
+size_t bench_log_copy(struct bench_log *log, const struct partition_read *read);
 /* Reads from `offset`, at most `size` bytes but one batch at least, copies, verifies; answers the
  * records of it. */
 uint64_t bench_log_read(struct bench_log *log, int64_t offset, size_t size);

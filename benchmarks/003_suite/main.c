@@ -50,6 +50,7 @@ int main(int argc, char **argv)
     rows_write(&suite);
     rows_latency(&suite);
     rows_fetch(&suite);
+    rows_slab_fetch(&suite);
     rows_clients(&suite);
     report_close(&suite.report);
     return 0;

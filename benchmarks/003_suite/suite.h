@@ -34,4 +34,5 @@ void rows_write(struct suite *suite);
 void rows_latency(struct suite *suite);
 void rows_stream(struct suite *suite);
 void rows_fetch(struct suite *suite);
+void rows_slab_fetch(struct suite *suite);
 void rows_clients(struct suite *suite);

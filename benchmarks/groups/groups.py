@@ -6,8 +6,9 @@
 
 commit   OffsetCommit of one partition, paced, one request under way per connection; the latency
          counts from the moment it was due
-settle   members that join one group at once, heartbeat, and join again when told so, until all of
-         them hold an assignment of one generation; without group.initial.rebalance.delay.ms
+settle   members that join one group at once and heartbeat ten times a second, until all partitions
+         have one owner and nobody is told anything new; in the classic protocol (all of one
+         generation, without group.initial.rebalance.delay.ms) and in the consumer protocol
 load     a start on a folder with so many committed offsets: from the ready line to the first
          OffsetFetch that is answered (Weir only, because it starts the broker again)
 
@@ -20,6 +21,7 @@ import socket
 import struct
 import sys
 import time
+import uuid
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "tests/clients/lib"))
@@ -65,6 +67,21 @@ class Reader:
         self.position += size
         return self.data[self.position - size:self.position]
 
+    def varint(self):
+        value = shift = 0
+        while True:
+            byte = self.take("B")
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    def compact(self):
+        """A compact string or None."""
+        size = self.varint() - 1
+        self.position += max(size, 0)
+        return None if size < 0 else self.data[self.position - size:self.position].decode()
+
 
 class Connection:
     def __init__(self, address):
@@ -74,9 +91,10 @@ class Connection:
         self.buffer = b""
         self.correlation = 0
 
-    def send(self, key, version, body):
+    def send(self, key, version, body, flexible=False):
         self.correlation += 1
         head = struct.pack(">hhi", key, version, self.correlation) + text("benchmark")
+        head += b"\0" if flexible else b""
         self.socket.sendall(struct.pack(">i", len(head + body)) + head + body)
 
     def receive(self, wait=True):
@@ -234,9 +252,85 @@ def measure_settle(address):
         generations = {member.generation for member in members}
         if now - start > 60:
             raise RuntimeError("the group does not settle")
-    print(f"settle {MEMBERS} members over {PARTITIONS} partitions: "
+    print(f"settle {MEMBERS} members over {PARTITIONS} partitions, classic protocol: "
           f"{(time.perf_counter() - start) * 1e3:.0f} ms, generation {generations.pop()}",
           flush=True)
+
+
+class ConsumerMember:
+    """ConsumerGroupHeartbeat 1: says what it was given, as a consumer does; one request under way."""
+
+    def __init__(self, address, group):
+        self.connection = Connection(address)
+        self.group, self.id, self.epoch = group, str(uuid.uuid4()), 0
+        self.owned, self.topic_id, self.beat_due = [], b"", float("inf")
+        self.settled = False
+
+    def compact_owned(self):
+        if not self.owned:
+            return b"\1"
+        count = len(self.owned) + 1
+        head = bytes([count]) if count < 128 else bytes([count & 127 | 128, count >> 7])
+        return (b"\2" + self.topic_id + head + struct.pack(f">{len(self.owned)}i", *self.owned) +
+                b"\0")
+
+    def beat(self, full=False):
+        """A full heartbeat says everything; the others only what the member owns."""
+        self.beat_due = float("inf")
+        name = TOPIC.encode()
+        subscription = b"\2" + bytes([len(name) + 1]) + name if full else b"\0"
+        body = (bytes([len(self.group) + 1]) + self.group.encode() +
+                bytes([len(self.id) + 1]) + self.id.encode() + struct.pack(">i", self.epoch) +
+                b"\0\0" + struct.pack(">i", 30000 if full else -1) + subscription + b"\0\0" +
+                self.compact_owned() + b"\0")
+        self.connection.send(68, 1, body, flexible=True)
+
+    def step(self):
+        reader = self.connection.receive()
+        reader.varint()
+        error = reader.take("ih")[1]
+        message = reader.compact()
+        if error != 0:
+            raise RuntimeError(f"heartbeat: error {error}, {message}")
+        reader.compact()
+        epoch, _ = reader.take("ii")
+        changed = epoch != self.epoch
+        self.epoch = epoch
+        if reader.take("b") == 1:
+            self.owned = []
+            for _ in range(reader.varint() - 1):
+                self.topic_id = reader.take("16s")
+                self.owned += [reader.take("i") for _ in range(reader.varint() - 1)]
+                reader.varint()
+            changed = True
+        self.settled = not changed
+        # News is answered at once, as a consumer does when it has given partitions back.
+        self.beat_due = time.perf_counter() + (0 if changed else HEARTBEAT_S)
+
+
+def measure_settle_consumer(address):
+    members = [ConsumerMember(address, "settle-consumer") for _ in range(MEMBERS)]
+    selector = selectors.DefaultSelector()
+    for member in members:
+        selector.register(member.connection.socket, selectors.EVENT_READ, member)
+    start = time.perf_counter()
+    for member in members:
+        member.beat(full=True)
+    while True:
+        for key, _ in selector.select(0.01):
+            key.data.step()
+        now = time.perf_counter()
+        for member in members:
+            if member.beat_due <= now:
+                member.beat()
+        owned = sorted(p for member in members for p in member.owned)
+        if (owned == list(range(PARTITIONS)) and all(member.settled for member in members) and
+                len({member.epoch for member in members}) == 1):
+            break
+        if now - start > 60:
+            raise RuntimeError("the group does not settle")
+    print(f"settle {MEMBERS} members over {PARTITIONS} partitions, consumer protocol: "
+          f"{(now - start) * 1e3:.0f} ms, epoch {members[0].epoch}", flush=True)
 
 
 def measure_load(broker, address):
@@ -287,6 +381,7 @@ def main():
         prepare(address)
         measure_commits(address, options.seconds)
         measure_settle(address)
+        measure_settle_consumer(address)
         if broker is not None and not options.kafka:
             measure_load(broker, address)
         if broker is not None:
