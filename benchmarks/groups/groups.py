@@ -258,7 +258,7 @@ def measure_settle(address):
 
 
 class ConsumerMember:
-    """ConsumerGroupHeartbeat 1: says what it was given, as a consumer does; one request under way."""
+    """ConsumerGroupHeartbeat 1: says what it was given, as a consumer does; one under way."""
 
     def __init__(self, address, group):
         self.connection = Connection(address)
