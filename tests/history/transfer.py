@@ -34,7 +34,7 @@ from broker import Broker, free_port  # noqa: E402 (the path comes first)
 PARTITION_COUNT = 2
 BATCH = 200
 WAIT_S = 60
-COPY_S_MAX = 240
+COPY_S_MIN = 240  # and 10 ms for each record
 PAUSE_S = {"weir": (0.3, 1.5), "kafka": (4, 7)}
 # No rebootstrap: librdkafka 2.16 then sends a group's offsets to the broker object it has just
 # given up, and waits for ever.
@@ -214,14 +214,15 @@ def compare(bootstrap, client, count):
 
 def kill_again_and_again(options, broker, copiers):
     chance = random.Random(options.seed)
-    deadline = time.monotonic() + COPY_S_MAX
+    limit_s = max(COPY_S_MIN, options.records / 100)
+    deadline = time.monotonic() + limit_s
     kills = 0
     while any(copier.is_alive() for copier in copiers.values()):
         if time.monotonic() > deadline:
             for copier in copiers.values():
                 copier.given_up.set()
             alive = [name for name, copier in copiers.items() if copier.is_alive()]
-            raise RuntimeError(f"{alive} not through after {COPY_S_MAX} s")
+            raise RuntimeError(f"{alive} not through after {limit_s:.0f} s")
         time.sleep(chance.uniform(*PAUSE_S[broker.kind]))
         if kills < options.kills:
             broker.kill()
