@@ -76,6 +76,15 @@ static void commit_durable(struct shard_append *append)
                                                              : shard_client_status(status));
 }
 
+/* A client may say any number. */
+static int64_t expire_ms(const struct group_commit *commit, int64_t now_ms)
+{
+    if (commit->retention_ms < 0) {
+        return -1;
+    }
+    return commit->retention_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + commit->retention_ms;
+}
+
 static enum status item_prepare(struct groups *groups, struct group_commit *commit,
                                 const struct group_commit_item *item, struct shard_record *record)
 {
@@ -84,7 +93,7 @@ static enum status item_prepare(struct groups *groups, struct group_commit *comm
         .offset = item->offset,
         .leader_epoch = item->leader_epoch,
         .commit_ms = now_ms,
-        .expire_ms = commit->retention_ms < 0 ? -1 : now_ms + commit->retention_ms,
+        .expire_ms = expire_ms(commit, now_ms),
         .metadata = item->metadata,
     };
     const struct offset_spot spot = {

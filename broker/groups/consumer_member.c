@@ -175,14 +175,19 @@ bool member_rename(struct consumer *group, struct consumer_member *member, struc
 
 /* ---- who holds what ---- */
 
-static struct held_topic *held_find(const struct consumer *group, const struct uuid *id)
+static uint64_t held_hash(const struct consumer *group, const struct part *part)
 {
-    uint64_t hash = hash_bytes(bytes_of(id, sizeof(*id)), group->seed);
-    struct table_node *node = table_find(&group->held, hash);
+    uint64_t hash = hash_bytes(bytes_of(&part->topic_id, sizeof(part->topic_id)), group->seed);
+    return hash_u64((uint64_t)(part->index / HELD_RANGE), hash);
+}
+
+static struct held_range *held_find(const struct consumer *group, const struct part *part)
+{
+    struct table_node *node = table_find(&group->held, held_hash(group, part));
     for (; node != NULL; node = table_find_next(node)) {
-        struct held_topic *topic = CONTAINER_OF(node, struct held_topic, node);
-        if (uuid_equal(&topic->id, id)) {
-            return topic;
+        struct held_range *range = CONTAINER_OF(node, struct held_range, node);
+        if (range->number == part->index / HELD_RANGE && uuid_equal(&range->id, &part->topic_id)) {
+            return range;
         }
     }
     return NULL;
@@ -190,55 +195,44 @@ static struct held_topic *held_find(const struct consumer *group, const struct u
 
 struct consumer_member *held_by(const struct consumer *group, const struct part *part)
 {
-    const struct held_topic *topic = held_find(group, &part->topic_id);
-    return topic == NULL || part->index >= topic->room ? NULL : topic->owners[part->index];
+    const struct held_range *range = held_find(group, part);
+    return range == NULL ? NULL : range->owners[part->index % HELD_RANGE];
 }
 
-static void held_free(struct consumer *group, struct held_topic *topic)
+static void held_free(struct consumer *group, struct held_range *range)
 {
-    table_remove(&group->held, &topic->node);
-    heap_release(group->heap, topic->owners,
-                 (size_t)topic->room * sizeof(struct consumer_member *));
-    heap_release(group->heap, topic, sizeof(*topic));
+    table_remove(&group->held, &range->node);
+    heap_release(group->heap, range, sizeof(*range));
 }
 
-/* The topic with room for the index. NULL: no memory. */
-static struct held_topic *held_topic_make(struct consumer *group, const struct part *part)
+/* NULL: no memory. */
+static struct held_range *held_make(struct consumer *group, const struct part *part)
 {
-    struct held_topic *topic = held_find(group, &part->topic_id);
-    if (topic == NULL) {
-        topic = heap_acquire(group->heap, sizeof(*topic));
-        if (topic == NULL) {
+    struct held_range *range = held_find(group, part);
+    if (range == NULL) {
+        range = heap_acquire(group->heap, sizeof(*range));
+        if (range == NULL) {
             return NULL;
         }
-        topic->id = part->topic_id;
-        topic->node.hash = hash_bytes(bytes_of(&topic->id, sizeof(topic->id)), group->seed);
-        table_insert(&group->held, &topic->node);
+        range->id = part->topic_id;
+        range->number = part->index / HELD_RANGE;
+        range->node.hash = held_hash(group, part);
+        table_insert(&group->held, &range->node);
     }
-    if (part->index >= topic->room) {
-        int32_t room = part->index + 1 + part->index / 2;
-        void *owners = heap_resize(group->heap, topic->owners,
-                                   (size_t)topic->room * sizeof(struct consumer_member *),
-                                   (size_t)room * sizeof(struct consumer_member *));
-        if (owners == NULL) {
-            return NULL;
-        }
-        topic->owners = owners;
-        topic->room = room;
-    }
-    return topic;
+    return range;
 }
 
 static bool held_take(struct consumer *group, struct consumer_member *member, struct parts parts)
 {
     for (int32_t i = 0; i < parts.count; i++) {
-        struct held_topic *topic = held_topic_make(group, &parts.items[i]);
-        if (topic == NULL) {
+        struct held_range *range = held_make(group, &parts.items[i]);
+        if (range == NULL) {
             return false;
         }
-        check(topic->owners[parts.items[i].index] == NULL); /* I1 */
-        topic->owners[parts.items[i].index] = member;
-        topic->count++;
+        int32_t at = parts.items[i].index % HELD_RANGE;
+        check(range->owners[at] == NULL); /* I1 */
+        range->owners[at] = member;
+        range->count++;
     }
     return true;
 }
@@ -246,13 +240,14 @@ static bool held_take(struct consumer *group, struct consumer_member *member, st
 static void held_drop(struct consumer *group, struct consumer_member *member, struct parts parts)
 {
     for (int32_t i = 0; i < parts.count; i++) {
-        struct held_topic *topic = held_find(group, &parts.items[i].topic_id);
-        check(topic != NULL);
-        check(topic->owners[parts.items[i].index] == member);
-        topic->owners[parts.items[i].index] = NULL;
-        topic->count--;
-        if (topic->count == 0) {
-            held_free(group, topic);
+        struct held_range *range = held_find(group, &parts.items[i]);
+        check(range != NULL);
+        int32_t at = parts.items[i].index % HELD_RANGE;
+        check(range->owners[at] == member);
+        range->owners[at] = NULL;
+        range->count--;
+        if (range->count == 0) {
+            held_free(group, range);
         }
     }
 }
@@ -262,7 +257,7 @@ void held_clear(struct consumer *group)
     struct table_cursor cursor;
     for (struct table_node *node = table_first(&group->held, &cursor); node != NULL;
          node = table_next(&group->held, &cursor)) {
-        held_free(group, CONTAINER_OF(node, struct held_topic, node));
+        held_free(group, CONTAINER_OF(node, struct held_range, node));
     }
 }
 

@@ -59,13 +59,16 @@ struct consumer_pattern {
     int32_t member_count;
 };
 
-/* Who holds the partitions of one topic (I1). */
-struct held_topic {
+/* Who holds the partitions of one topic from `number` * HELD_RANGE on (I1). In ranges, because a
+ * log may name any index: what is kept grows with the partitions that are held, not with their
+ * indexes. */
+#define HELD_RANGE 64
+struct held_range {
     struct table_node node;
     struct uuid id;
-    struct consumer_member **owners; /* by index; NULL: free */
-    int32_t room;
+    int32_t number;
     int32_t count;
+    struct consumer_member *owners[HELD_RANGE]; /* NULL: free */
 };
 
 struct consumer {

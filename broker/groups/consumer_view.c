@@ -204,7 +204,7 @@ void consumer_verify(const struct consumer *group)
     struct table_cursor cursor;
     for (struct table_node *node = table_first(&group->held, &cursor); node != NULL;
          node = table_next(&group->held, &cursor)) {
-        held_count -= CONTAINER_OF(node, struct held_topic, node)->count;
+        held_count -= CONTAINER_OF(node, struct held_range, node)->count;
     }
     check(held_count == 0);
 }

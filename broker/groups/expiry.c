@@ -232,7 +232,7 @@ static bool is_over(const struct expiry *expiry, const struct offset_place *plac
     int64_t since_ms = expiry->rule == CLASSIC_EXPIRY_SINCE_STATE && expiry->state_ms >= 0
                            ? expiry->state_ms
                            : place->value.commit_ms;
-    return expiry->now_ms - since_ms >= expiry->retention_ms;
+    return since_ms <= expiry->now_ms - expiry->retention_ms; /* since: any number of a log */
 }
 
 static void topic_expire(const struct expiry *expiry, struct offset_topic *topic,

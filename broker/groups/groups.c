@@ -351,8 +351,10 @@ static enum status machine_replay(struct shard *shard, const struct shard_record
     default:
         if (consumer_owns_key(key.number)) {
             status = replay_consumer(groups, record, origin);
+        } else { /* as Kafka: of a newer broker, or of kinds of groups that are not served here */
+            record_skipped(groups, origin, "its kind is not known here");
         }
-        break; /* of kinds of groups that this broker does not serve; kept in the log */
+        break;
     }
     arena_reset(&groups->scratch);
     return status;

@@ -61,7 +61,8 @@ bool transaction_is_unused(const struct transaction *transaction)
 enum status transaction_load(struct transaction *transaction, const struct transaction_value *value,
                              bool *mark)
 {
-    if (value->state >= TRANSACTION_DEAD || value->producer_id < 0 || value->epoch < 0) {
+    if (value->state >= TRANSACTION_DEAD || value->producer_id < 0 || value->epoch < 0 ||
+        value->start_ms < -1 || value->update_ms < -1 || value->timeout_ms < 0) {
         return STATUS_CORRUPT_MESSAGE;
     }
     *transaction = (struct transaction){.value = *value};
@@ -468,6 +469,11 @@ void transaction_step(struct transaction *transaction, const struct transaction_
     unreachable();
 }
 
+static int64_t later_ms(int64_t since_ms, int64_t wait_ms)
+{
+    return since_ms > INT64_MAX - wait_ms ? INT64_MAX : since_ms + wait_ms;
+}
+
 int64_t transaction_due_ms(const struct transaction *transaction, int64_t expiration_ms)
 {
     const struct transaction_value *value = &transaction->value;
@@ -475,7 +481,7 @@ int64_t transaction_due_ms(const struct transaction *transaction, int64_t expira
         return INT64_MAX;
     }
     if (value->state == TRANSACTION_ONGOING) {
-        return value->start_ms + value->timeout_ms;
+        return later_ms(value->start_ms, value->timeout_ms);
     }
-    return may_be_forgotten(transaction) ? value->update_ms + expiration_ms : INT64_MAX;
+    return may_be_forgotten(transaction) ? later_ms(value->update_ms, expiration_ms) : INT64_MAX;
 }

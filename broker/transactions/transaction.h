@@ -128,7 +128,7 @@ struct transaction_output {
 void transaction_init(struct transaction *transaction);
 /*
  * Takes a value from the log; `mark` as in the output. CORRUPT_MESSAGE when no broker can have
- * written it: a state out of range, a negative id or epoch, PrepareEpochFence, Dead.
+ * written it: a state out of range, a negative id, epoch, time or timeout, PrepareEpochFence, Dead.
  */
 enum status transaction_load(struct transaction *transaction, const struct transaction_value *value,
                              bool *mark);
