@@ -31,7 +31,8 @@ struct described_member {
     struct bytes instance; /* data NULL: dynamic */
     struct bytes client;
     struct bytes host;
-    int32_t epoch; /* -1: classic */
+    int32_t epoch; /* -1: of a classic group */
+    bool classic;  /* of a consumer group, and speaks the classic protocol */
     struct described_topic *topics;
     int32_t topics_count;
 };
@@ -132,7 +133,8 @@ static void consumer_member_take(struct arena *arena,
                                     .instance = from->instance_id,
                                     .client = from->client_id,
                                     .host = from->client_host,
-                                    .epoch = from->member_epoch};
+                                    .epoch = from->member_epoch,
+                                    .classic = from->member_type == 0};
     int32_t count = from->assignment.topic_partitions_count;
     to->topics = arena_new_array(arena, struct described_topic, (size_t)count + 1);
     for (int32_t i = 0; to->topics != NULL && i < count; i++) {
@@ -190,6 +192,9 @@ static void member_print(const struct described_member *member)
     if (member->epoch >= 0) {
         printf("  epoch %d", member->epoch);
     }
+    if (member->classic) {
+        printf("  protocol classic");
+    }
     printf("\n");
     for (int32_t i = 0; i < member->topics_count; i++) {
         const struct described_topic *topic = &member->topics[i];
@@ -234,6 +239,8 @@ static json_t *member_json(const struct described_member *member)
     json_object_set_new(object, "host", json_of_text(member->host));
     json_object_set_new(object, "epoch",
                         member->epoch < 0 ? json_null() : json_integer(member->epoch));
+    json_object_set_new(object, "protocol",
+                        json_string(member->classic || member->epoch < 0 ? "classic" : "consumer"));
     json_object_set_new(object, "assignment", topics);
     return object;
 }

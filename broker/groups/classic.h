@@ -215,9 +215,9 @@ enum status classic_value(const struct classic *group, struct arena *arena,
                           struct group_metadata_value *value);
 /*
  * The group becomes what the value says: Stable with members, Empty without; sessions start at
- * now_ms. A group above group.max.size starts a rebalance. May be called again as the log is
- * replayed; nothing may be parked. STATUS_MALFORMED: a member twice, or no protocol for members.
- * STATUS_NO_MEMORY. After a failure the group is Empty.
+ * now_ms. A group above group.max.size starts a rebalance, and so does one without a leader. May be
+ * called again as the log is replayed; nothing may be parked. STATUS_MALFORMED: a member twice, or
+ * no protocol for members. STATUS_NO_MEMORY. After a failure the group is Empty.
  */
 enum status classic_load(struct classic *group, const struct group_metadata_value *value,
                          int64_t now_ms);

@@ -148,6 +148,8 @@ enum status classic_load(struct classic *group, const struct group_metadata_valu
         clear(group);
     } else if (group->member_count > group->config->member_count_max) {
         classic_begin(group, "the group has more members than it may");
+    } else if (value->leader.data == NULL && group->member_count > 0) {
+        classic_begin(group, "the group came from another kind"); /* M3 of migration.h */
     }
     check(list_is_empty(&output.joins) && list_is_empty(&output.syncs) && !output.write);
     group->output = NULL;

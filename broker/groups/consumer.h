@@ -29,6 +29,10 @@
  * I7  A step changes memory before its records are durable. The owner holds the answer back until
  *     they are, and throws the group away and replays the log when an append fails, or when
  *     output.broken says that memory ran out in the middle.
+ * I8  Members may speak the classic protocol (JoinGroup, SyncGroup, Heartbeat, LeaveGroup; see
+ *     broker/groups/migration.h). Each has listed a protocol, and whoever joins lists one that all
+ *     of them list. Their generation is their member epoch, what they own stands in the metadata
+ *     they join with, and they join whenever a step towards the target is due.
  */
 #pragma once
 
@@ -38,6 +42,7 @@
 #include "base/arena.h"
 #include "base/heap.h"
 #include "base/uuid.h"
+#include "broker/groups/classic.h"
 #include "broker/groups/parts.h"
 #include "broker/shard.h"
 #include "wire/consumer_group_describe.h"
@@ -57,6 +62,10 @@ struct consumer_config {
     int32_t member_count_max; /* group.consumer.max.size */
     /* Bit i: assignor_row(i) is served. The lowest is used when members ask for none. */
     uint32_t assignors;
+    /* group.consumer.migration.policy */
+    bool upgrade;
+    bool downgrade;
+    const struct classic_config *classic; /* of classic members, and of what it may become */
 };
 
 /* What the coordinator knows of topics. Slices live until the step returns. */
@@ -87,7 +96,11 @@ struct consumer_heartbeat {
 
 enum consumer_event_kind {
     CONSUMER_HEARTBEAT,
-    CONSUMER_TICK, /* consumer_deadline_ms() has come */
+    CONSUMER_JOIN, /* of a classic member; answered in this step, as the next two */
+    CONSUMER_SYNC,
+    CONSUMER_CLASSIC_HEARTBEAT,
+    CONSUMER_LEAVE, /* LeaveGroup, of members of either protocol */
+    CONSUMER_TICK,  /* consumer_deadline_ms() has come */
 };
 
 struct consumer_event {
@@ -95,8 +108,19 @@ struct consumer_event {
     int64_t now_ms;  /* monotonic: all deadlines */
     int64_t wall_ms; /* since 1970; stands in records */
     const struct consumer_catalog *catalog;
-    const struct consumer_heartbeat *heartbeat;
+    union {
+        const struct consumer_heartbeat *heartbeat;
+        struct classic_join *join; /* the answer's slices are the group's or the arena's */
+        struct classic_sync *sync;
+        struct classic_call *call;
+        struct {
+            struct classic_leaver *leavers;
+            int32_t leaver_count;
+        };
+    };
     const struct shard_record *first; /* goes before all others; NULL: none */
+    bool upgraded; /* migration_upgrade() made the group: all of it is written. When the answer is
+                    * an error, the group and what it would write are thrown away */
 };
 
 /* Everything lies in the step's arena. */
@@ -106,6 +130,8 @@ struct consumer_output {
     int32_t record_room;
     struct consumer_group_heartbeat_response answer; /* CONSUMER_HEARTBEAT */
     bool broken;                                     /* I7 */
+    bool downgrade;     /* only classic members are left: migration_downgrade() comes next */
+    bool rebalance;     /* and after that CLASSIC_REBALANCE */
     const char *reason; /* why the group epoch grew, for diagnostics; NULL it did not */
 };
 

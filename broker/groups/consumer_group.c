@@ -27,6 +27,9 @@ static int32_t clamp(int32_t value, int32_t lowest, int32_t highest)
 void consumer_group_configure(struct consumer_config *config, const struct core *core)
 {
     const struct broker_config *from = core->server->config;
+    enum { BIDIRECTIONAL, UPGRADE, DOWNGRADE }; /* the words of broker/config.def */
+    const struct classic_config *classic = config->classic;
+    int32_t policy = from->consumer_migration;
     *config = (struct consumer_config){
         .heartbeat_ms = clamp(from->consumer_heartbeat_ms, from->consumer_heartbeat_ms_min,
                               from->consumer_heartbeat_ms_max),
@@ -34,6 +37,9 @@ void consumer_group_configure(struct consumer_config *config, const struct core 
                             from->consumer_session_ms_max),
         .member_count_max = from->consumer_member_count_max,
         .assignors = from->consumer_assignors,
+        .upgrade = policy == BIDIRECTIONAL || policy == UPGRADE,
+        .downgrade = policy == BIDIRECTIONAL || policy == DOWNGRADE,
+        .classic = classic,
     };
 }
 
@@ -124,7 +130,6 @@ void group_consumer_drop(struct group *group)
 {
     struct consumer_group *consumer = group->consumer;
     if (consumer != NULL) {
-        check(consumer->append_count == 0);
         group->consumer = NULL;
         consumer_close(consumer->machine);
         heap_release(group->groups->heap, consumer, sizeof(*consumer));
@@ -134,13 +139,12 @@ void group_consumer_drop(struct group *group)
 
 bool group_consumer_is_idle(const struct group *group)
 {
-    return group->consumer->append_count == 0 &&
-           consumer_member_count(group->consumer->machine) == 0;
+    return group->write_count == 0 && consumer_member_count(group->consumer->machine) == 0;
 }
 
 bool group_consumer_is_blank(const struct group *group)
 {
-    return group->consumer->append_count == 0 && consumer_is_blank(group->consumer->machine);
+    return group->write_count == 0 && consumer_is_blank(group->consumer->machine);
 }
 
 void group_consumer_arm(struct group *group)
@@ -162,7 +166,7 @@ static enum status append_settle(struct group *group, const struct shard_append 
 {
     struct groups *groups = group->groups;
     enum status status = append->status;
-    group->consumer->append_count--;
+    group->write_count--;
     if (status != STATUS_OK) {
         shard_reload(groups->shard);
     } else if (!groups->serving) { /* one before it failed: what this one was made from is gone */
@@ -193,7 +197,7 @@ static void append_send(struct group *group, struct shard_append *append,
     append->records = records;
     append->record_count = count;
     group_hold(group);
-    group->consumer->append_count++;
+    group->write_count++;
     shard_append(group->groups->shard, append);
 }
 
@@ -242,10 +246,11 @@ static void reason_tell(const struct group *group, const struct consumer_output 
     }
 }
 
-static struct consumer_event event_make(const struct group *group, enum consumer_event_kind kind,
-                                        const struct consumer_catalog *catalog)
+struct consumer_event group_consumer_event(const struct groups *groups,
+                                           enum consumer_event_kind kind,
+                                           const struct consumer_catalog *catalog)
 {
-    struct core *core = core_of(group);
+    struct core *core = groups->shard->core;
     return (struct consumer_event){
         .kind = kind,
         .now_ms = (int64_t)(ring_now_ns(core->ring) / NS_PER_MS),
@@ -254,43 +259,71 @@ static struct consumer_event event_make(const struct group *group, enum consumer
     };
 }
 
-/* ---- heartbeats ---- */
+/* ---- what follows from a step ---- */
 
-static void heartbeat_durable(struct shard_append *append)
+static void answer_durable(struct shard_append *append)
 {
-    struct consumer_call *call = CONTAINER_OF(append, struct consumer_call, append);
-    coordinator_answer(&call->call, append_settle(call->group, append));
+    struct consumer_answer *answer = CONTAINER_OF(append, struct consumer_answer, append);
+    enum status status = append_settle(answer->group, append);
+    coordinator_answer(answer->call, status == STATUS_OK ? answer->status : status);
 }
 
-/* A classic group that nobody is in gives way; its tombstone goes before our first record. Key data
- * NULL: it was never written. */
+/* Behind these records, or behind all that was appended before. */
+static void answer_send(struct group *group, struct consumer_answer *answer,
+                        const struct consumer_output *output)
+{
+    answer->group = group;
+    answer->append = (struct shard_append){.done = answer_durable};
+    append_start(group, &answer->append, output);
+}
+
+void group_consumer_follow(struct group *group, const struct consumer_event *event,
+                           struct consumer_output *output, struct consumer_answer *answer)
+{
+    struct arena *arena = &answer->call->arena;
+    reason_tell(group, output);
+    if (output->broken || (output->downgrade && !group_downgrade(group, event, arena, output))) {
+        shard_reload(group->groups->shard);
+        coordinator_answer(answer->call, STATUS_COORDINATOR_NOT_AVAILABLE);
+        return;
+    }
+    if (!output->downgrade) {
+        group_consumer_arm(group);
+    }
+    if (output->record_count > 0 || group->write_count > 0) {
+        answer_send(group, answer, output);
+    } else {
+        coordinator_answer(answer->call, answer->status);
+    }
+    if (output->downgrade) {
+        group_downgrade_end(group, output);
+    }
+}
+
+/* ---- heartbeats ---- */
+
+/* A classic group that nobody is in gives way; its tombstone goes before our first record. */
 static enum status classic_give_way(struct group *group, struct arena *arena,
                                     struct shard_record *tombstone)
 {
-    if (group->classic == NULL) {
-        return STATUS_OK;
-    }
-    if (!classic_is_idle(group->classic)) {
-        return STATUS_GROUP_ID_NOT_FOUND;
-    }
     if (group->holds > 1) { /* something of it is being written: soon */
         return STATUS_COORDINATOR_LOAD_IN_PROGRESS;
     }
-    if (classic_view(group->classic).generation > 0 &&
-        record_group_metadata(arena, group->name, NULL, tombstone) != STATUS_OK) {
-        return STATUS_COORDINATOR_NOT_AVAILABLE;
+    enum status status = group_upgrade_tombstone(group, arena, tombstone);
+    if (status == STATUS_OK) {
+        group_classic_retire(group, STATUS_REBALANCE_IN_PROGRESS);
+        classic_close(group->classic);
+        group->classic = NULL;
     }
-    group_classic_retire(group, STATUS_REBALANCE_IN_PROGRESS);
-    classic_close(group->classic);
-    group->classic = NULL;
-    return STATUS_OK;
+    return status;
 }
 
 /* The group as a consumer group, made by a first member. */
 static enum status group_enter(struct groups *groups, struct consumer_call *call,
-                               struct shard_record *tombstone)
+                               struct consumer_event *event, struct shard_record *tombstone)
 {
     const struct consumer_group_heartbeat_request *request = call->heartbeat.request;
+    struct arena *arena = &call->call.arena;
     bool joins = request->member_epoch == CONSUMER_EPOCH_JOIN;
     struct group *group = group_find(groups, request->group_id);
     if (!joins && (group == NULL || group->consumer == NULL)) {
@@ -302,61 +335,69 @@ static enum status group_enter(struct groups *groups, struct consumer_call *call
     }
     group_hold(group);
     call->group = group;
-    enum status status = classic_give_way(group, &call->call.arena, tombstone);
+    if (group->classic != NULL && classic_view(group->classic).member_count > 0) {
+        const char *message = NULL;
+        enum status status = group_upgrade_begin(group, event, tombstone, arena, &message);
+        call->out.error_message = message == NULL ? BYTES_NULL : bytes_of_text(message);
+        return status;
+    }
+    enum status status =
+        group->classic == NULL ? STATUS_OK : classic_give_way(group, arena, tombstone);
     if (status == STATUS_OK && group_consumer_make(group) != STATUS_OK) {
         status = STATUS_COORDINATOR_NOT_AVAILABLE;
     }
+    event->first = tombstone->key.data == NULL ? NULL : tombstone;
     return status;
 }
 
 static void heartbeat_fail(struct consumer_call *call, enum status status)
 {
-    if (call->group != NULL) {
-        group_release(call->group);
-    }
     if (status == STATUS_GROUP_ID_NOT_FOUND) {
         call->out.error_code = status_code(status);
-        call->out.error_message = BYTES_LITERAL("There is no consumer group of this name.");
+        if (call->out.error_message.data == NULL) {
+            call->out.error_message = BYTES_LITERAL("There is no consumer group of this name.");
+        }
         status = STATUS_OK;
     }
     coordinator_answer(&call->call, status);
+}
+
+static void heartbeat_run(struct consumer_call *call, struct consumer_event *event)
+{
+    struct group *group = call->group;
+    struct consumer_output output;
+    random_uuid(&core_of(group)->random, call->heartbeat.uuid.bytes);
+    event->heartbeat = &call->heartbeat;
+    consumer_step(group->consumer->machine, event, &call->call.arena, &output);
+    call->out = output.answer;
+    if (event->upgraded && !group_upgrade_end(group, &output)) {
+        coordinator_answer(&call->call,
+                           output.broken ? STATUS_COORDINATOR_NOT_AVAILABLE : STATUS_OK);
+        return;
+    }
+    call->answer.call = &call->call;
+    call->answer.status = STATUS_OK;
+    group_consumer_follow(group, event, &output, &call->answer);
 }
 
 void group_run_consumer_heartbeat(struct coordinator_call *base)
 {
     struct consumer_call *call = CONTAINER_OF(base, struct consumer_call, call);
     struct groups *groups = groups_of(base->shard);
-    struct core *core = groups->shard->core;
+    struct consumer_catalog catalog = consumer_group_catalog(groups->shard->core);
+    struct consumer_event event = group_consumer_event(groups, CONSUMER_HEARTBEAT, &catalog);
     struct shard_record tombstone = {0};
-    struct consumer_output output;
-    enum status status = group_enter(groups, call, &tombstone);
-    if (status != STATUS_OK) {
+    consumer_group_heartbeat_response_init(&call->out);
+    enum status status = group_enter(groups, call, &event, &tombstone);
+    struct group *group = call->group; /* the call may be gone when it was answered */
+    if (status == STATUS_OK) {
+        heartbeat_run(call, &event);
+    } else {
         heartbeat_fail(call, status);
-        return;
     }
-    struct group *group = call->group;
-    struct consumer_catalog catalog = consumer_group_catalog(core);
-    struct consumer_event event = event_make(group, CONSUMER_HEARTBEAT, &catalog);
-    random_uuid(&core->random, call->heartbeat.uuid.bytes);
-    event.heartbeat = &call->heartbeat;
-    event.first = tombstone.key.data == NULL ? NULL : &tombstone;
-    consumer_step(group->consumer->machine, &event, &base->arena, &output);
-    call->out = output.answer;
-    reason_tell(group, &output);
-    if (output.broken) {
-        shard_reload(groups->shard);
-        heartbeat_fail(call, STATUS_COORDINATOR_NOT_AVAILABLE);
-        return;
-    }
-    group_consumer_arm(group);
-    if (output.record_count == 0 && group->consumer->append_count == 0) {
+    if (group != NULL) {
         group_release(group);
-        coordinator_answer(base, STATUS_OK);
-        return;
     }
-    call->append = (struct shard_append){.done = heartbeat_durable};
-    append_start(group, &call->append, &output);
-    group_release(group);
 }
 
 /* ---- deadlines ---- */
@@ -382,16 +423,21 @@ void group_consumer_fire(struct group *group)
     struct groups *groups = group->groups;
     struct consumer_output output;
     struct consumer_catalog catalog = consumer_group_catalog(core_of(group));
-    struct consumer_event event = event_make(group, CONSUMER_TICK, &catalog);
+    struct consumer_event event = group_consumer_event(groups, CONSUMER_TICK, &catalog);
     consumer_step(group->consumer->machine, &event, &groups->scratch, &output);
     reason_tell(group, &output);
     group_hold(group);
+    if (output.downgrade && !group_downgrade(group, &event, &groups->scratch, &output)) {
+        output.broken = true;
+    }
     bool going = true;
     if (output.broken || output.record_count > 0) {
         going = write_start(group, &output);
     }
     arena_reset(&groups->scratch);
-    if (going) {
+    if (going && output.downgrade) {
+        group_downgrade_end(group, &output);
+    } else if (going) {
         group_consumer_arm(group);
     }
     group_release(group);
@@ -439,7 +485,7 @@ enum status group_consumer_leave_to_classic(struct group *group)
     if (consumer_member_count(group->consumer->machine) > 0) {
         return STATUS_INCONSISTENT_GROUP_PROTOCOL;
     }
-    if (group->consumer->append_count > 0) {
+    if (group->write_count > 0) {
         return STATUS_COORDINATOR_LOAD_IN_PROGRESS; /* the last member's leave is being written */
     }
     enum status status = erase_start(group);
@@ -498,13 +544,6 @@ enum status group_consumer_may_commit(const struct group *group, const struct gr
                                                                         : status;
 }
 
-static void describe_durable(struct shard_append *append)
-{
-    struct consumer_describe_call *call =
-        CONTAINER_OF(append, struct consumer_describe_call, append);
-    coordinator_answer(&call->call, append_settle(call->group, append));
-}
-
 void group_run_consumer_describe(struct coordinator_call *base)
 {
     struct consumer_describe_call *call = CONTAINER_OF(base, struct consumer_describe_call, call);
@@ -519,11 +558,11 @@ void group_run_consumer_describe(struct coordinator_call *base)
         coordinator_answer(base, STATUS_COORDINATOR_NOT_AVAILABLE);
         return;
     }
-    if (group->consumer->append_count == 0) {
+    if (group->write_count == 0) {
         coordinator_answer(base, STATUS_OK);
         return;
     }
-    call->group = group;
-    call->append = (struct shard_append){.done = describe_durable};
-    append_start(group, &call->append, NULL);
+    call->answer.call = base;
+    call->answer.status = STATUS_OK;
+    answer_send(group, &call->answer, NULL);
 }

@@ -10,11 +10,10 @@
  *     A crash between two of them leaves a beginning of the step, and that is sound: the group's
  *     epoch stands before the targets and theirs behind them, so a target that is not whole is made
  *     again; a member without an assignment has to join again.
- * V3  An empty group changes its kind when somebody comes with the other protocol: its tombstones
- *     stand before the first record of the new kind. One with members does not. Kafka lets members
- *     of both protocols be in one group while it migrates; here the newcomer is told
- *     GROUP_ID_NOT_FOUND by ConsumerGroupHeartbeat, INCONSISTENT_GROUP_PROTOCOL by JoinGroup, and
- *     the group's clients are stopped, changed and started again together.
+ * V3  A group changes its kind in one step (broker/groups/migration.h; an empty one when somebody
+ *     comes with the other protocol): its tombstones stand before the first record of the new kind,
+ *     and memory changes at once. No write of a classic group is in flight then; writes of a
+ *     consumer group may be, and when one fails all of it is read again.
  */
 #pragma once
 
@@ -32,7 +31,15 @@ struct groups;
 struct consumer_group {
     struct group *group;
     struct consumer *machine;
-    int32_t append_count; /* in flight */
+};
+
+/* An answer that waits until all that its group wrote is durable (V1). Part of a call, the owner's.
+ */
+struct consumer_answer {
+    struct coordinator_call *call;
+    enum status status; /* for the call, when it is durable */
+    struct group *group;
+    struct shard_append append;
 };
 
 /* A ConsumerGroupHeartbeat, by key: the group's name. call.status OK: `out` is the answer, errors
@@ -41,9 +48,8 @@ struct consumer_call {
     struct coordinator_call call;
     struct consumer_heartbeat heartbeat;
     struct consumer_group_heartbeat_response out;
-    /* the owner's */
-    struct group *group;
-    struct shard_append append;
+    struct group *group; /* the owner's */
+    struct consumer_answer answer;
 };
 void group_run_consumer_heartbeat(struct coordinator_call *call);
 
@@ -52,12 +58,11 @@ struct consumer_describe_call {
     struct coordinator_call call;
     struct bytes name;
     struct consumer_group_describe_response_group out;
-    /* the owner's */
-    struct group *group;
-    struct shard_append append;
+    struct consumer_answer answer; /* the owner's */
 };
 void group_run_consumer_describe(struct coordinator_call *call);
 
+/* config->classic stays as it is. */
 void consumer_group_configure(struct consumer_config *config, const struct core *core);
 struct consumer_catalog consumer_group_catalog(struct core *core);
 /* STATUS_NO_MEMORY. */
@@ -70,8 +75,49 @@ bool group_consumer_is_idle(const struct group *group);
 bool group_consumer_is_blank(const struct group *group);
 void group_consumer_arm(struct group *group);
 void group_consumer_fire(struct group *group);
-/* For JoinGroup. OK: the group is of no kind now, its tombstones are on their way. */
+/* An event of this moment. */
+struct consumer_event group_consumer_event(const struct groups *groups,
+                                           enum consumer_event_kind kind,
+                                           const struct consumer_catalog *catalog);
+/* What follows from a step that was taken for a call, in its arena: records, another kind, the
+ * timer. The call is answered with `status` when all is durable. The caller holds the group, which
+ * may be of another kind then. */
+void group_consumer_follow(struct group *group, const struct consumer_event *event,
+                           struct consumer_output *output, struct consumer_answer *answer);
+/* For JoinGroup, of an empty group. OK: the group is of no kind now, its tombstones are on their
+ * way. */
 enum status group_consumer_leave_to_classic(struct group *group);
+
+/* ---- calls of classic members: broker/groups/consumer_calls.c ---- */
+
+struct group_beat;
+struct group_call;
+struct group_leave;
+void group_consumer_join(struct group *group, struct group_call *call);
+void group_consumer_sync(struct group *group, struct group_call *call);
+void group_consumer_beat(struct group *group, struct group_beat *beat);
+void group_consumer_leave(struct group *group, struct group_leave *leave);
+
+/* ---- from one kind to the other: broker/groups/group_migration.c ---- */
+
+/* The group gets a consumer machine beside its classic one, for one step. OK: the event is prepared
+ * for it. GROUP_ID_NOT_FOUND with a sentence, COORDINATOR_LOAD_IN_PROGRESS: soon. */
+enum status group_upgrade_begin(struct group *group, struct consumer_event *event,
+                                struct shard_record *tombstone, struct arena *arena,
+                                const char **message);
+/* After the step. False: it failed, and the group is the classic one that it was. */
+bool group_upgrade_end(struct group *group, const struct consumer_output *output);
+/* The classic group's tombstone. */
+enum status group_upgrade_tombstone(const struct group *group, struct arena *arena,
+                                    struct shard_record *tombstone);
+/* After a step that says downgrade; adds to its records. False: no memory, nothing changed. */
+bool group_downgrade(struct group *group, const struct consumer_event *event, struct arena *arena,
+                     struct consumer_output *output);
+/* When the records are on their way. */
+void group_downgrade_end(struct group *group, const struct consumer_output *output);
+
+/* ---- the log, and questions ---- */
+
 /* A record that consumer_owns_key(). STATUS_NO_MEMORY, STATUS_MALFORMED. */
 enum status group_consumer_replay(struct groups *groups, const struct shard_record *record);
 /* Behind the last record. */

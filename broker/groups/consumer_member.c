@@ -124,6 +124,8 @@ struct consumer_member *member_open(struct consumer *group, struct bytes id)
     member->rebalance_ms = -1;
     member->session_deadline_ms = INT64_MAX;
     member->rebalance_deadline_ms = INT64_MAX;
+    member->join_deadline_ms = INT64_MAX;
+    member->sync_deadline_ms = INT64_MAX;
     member->by_id.hash = hash_bytes(id, group->seed);
     table_insert(&group->ids, &member->by_id);
     list_push_tail(&group->members, &member->node);
@@ -170,6 +172,41 @@ bool member_rename(struct consumer *group, struct consumer_member *member, struc
     member->id = own;
     member->by_id.hash = hash_bytes(own, group->seed);
     table_insert(&group->ids, &member->by_id);
+    return true;
+}
+
+/* ---- members of the classic protocol ---- */
+
+void member_clear_classic(struct consumer *group, struct consumer_member *member)
+{
+    if (!member->classic) {
+        return;
+    }
+    ballot_remove(&group->ballot, member->protocols.list);
+    classic_protocols_free(&member->protocols, group->heap);
+    member->classic = false;
+    member->join_deadline_ms = INT64_MAX;
+    member->sync_deadline_ms = INT64_MAX;
+    group->classic_count--;
+}
+
+bool member_set_classic(struct consumer *group, struct consumer_member *member,
+                        struct ballot_list list, int32_t session_ms)
+{
+    struct classic_protocols own;
+    check(list.count > 0);
+    if (!classic_protocols_copy(&own, group->heap, list)) {
+        return false;
+    }
+    if (!ballot_add(&group->ballot, own.list)) {
+        classic_protocols_free(&own, group->heap);
+        return false;
+    }
+    member_clear_classic(group, member);
+    member->classic = true;
+    member->protocols = own;
+    member->classic_session_ms = session_ms;
+    group->classic_count++;
     return true;
 }
 
@@ -314,6 +351,7 @@ void member_close(struct consumer *group, struct consumer_member *member)
     parts_set_release(&member->revoking, group->heap);
     parts_set_release(&member->target, group->heap);
     names_release(group->heap, &member->names);
+    member_clear_classic(group, member);
     instance_leave(group, member);
     table_remove(&group->ids, &member->by_id);
     list_remove(&member->node);

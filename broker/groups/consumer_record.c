@@ -143,7 +143,8 @@ bool write_target_epoch(struct step *step)
 
 bool write_member(struct step *step, const struct consumer_member *member)
 {
-    const struct consumer_group_member_metadata_value value = {
+    const struct ballot_list *list = &member->protocols.list;
+    struct consumer_group_member_metadata_value value = {
         .instance_id = member->instance_id,
         .rack_id = member->rack_id,
         .client_id = member->client_id,
@@ -153,7 +154,24 @@ bool write_member(struct step *step, const struct consumer_member *member)
         .subscribed_topic_regex = member->pattern.size == 0 ? BYTES_NULL : member->pattern,
         .rebalance_timeout_ms = member->rebalance_ms,
         .server_assignor = member->assignor,
+        .has_classic_member_metadata = member->classic,
     };
+    if (member->classic) {
+        struct consumer_group_member_metadata_value_classic *classic =
+            &value.classic_member_metadata;
+        classic->session_timeout_ms = member->classic_session_ms;
+        classic->supported_protocols = arena_new_array(
+            step->arena, struct consumer_group_member_metadata_value_supported_protocol,
+            (size_t)list->count);
+        if (classic->supported_protocols == NULL) {
+            return step_break(step);
+        }
+        for (int32_t i = 0; i < list->count; i++) {
+            classic->supported_protocols[classic->supported_protocols_count++] =
+                (struct consumer_group_member_metadata_value_supported_protocol){
+                    list->protocols[i].name, list->protocols[i].metadata};
+        }
+    }
     return record_add(step, key_make(step, KEY_MEMBER, member->id),
                       VALUE_BYTES(step, consumer_group_member_metadata_value_encode, &value));
 }
@@ -264,6 +282,33 @@ bool write_group_gone(struct step *step)
            (!group->epoch_written || tombstone_add(step, KEY_EPOCH, BYTES_NULL));
 }
 
+bool write_whole(struct step *step)
+{
+    struct consumer *group = step->group;
+    LIST_EACH (&group->members, node) {
+        if (!write_member(step, LIST_ENTRY(node, struct consumer_member, node))) {
+            return false;
+        }
+    }
+    if (!write_epoch(step)) {
+        return false;
+    }
+    LIST_EACH (&group->members, node) {
+        if (!write_target(step, LIST_ENTRY(node, struct consumer_member, node))) {
+            return false;
+        }
+    }
+    if (!write_target_epoch(step)) {
+        return false;
+    }
+    LIST_EACH (&group->members, node) {
+        if (!write_assignment(step, LIST_ENTRY(node, struct consumer_member, node))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- in ---- */
 
 /* NULL as well when the arena refuses; `status` says which. */
@@ -356,6 +401,33 @@ static enum status replay_target_epoch(struct consumer *group, const struct shar
     return status;
 }
 
+/* What a classic member lists; none: it speaks the newer protocol. */
+static enum status replay_protocols(struct consumer *group, struct consumer_member *member,
+                                    struct arena *arena,
+                                    const struct consumer_group_member_metadata_value *value)
+{
+    const struct consumer_group_member_metadata_value_classic *classic =
+        &value->classic_member_metadata;
+    if (!value->has_classic_member_metadata) {
+        member_clear_classic(group, member);
+        return STATUS_OK;
+    }
+    int32_t count = classic->supported_protocols_count;
+    struct join_group_request_protocol *list =
+        arena_new_array(arena, struct join_group_request_protocol, (size_t)count);
+    if (list == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        list[i].name = classic->supported_protocols[i].name;
+        list[i].metadata = classic->supported_protocols[i].metadata;
+    }
+    return member_set_classic(group, member, (struct ballot_list){list, count},
+                              classic->session_timeout_ms)
+               ? STATUS_OK
+               : STATUS_NO_MEMORY;
+}
+
 static enum status replay_member(struct consumer *group, struct bytes id,
                                  const struct shard_record *record, struct arena *arena)
 {
@@ -369,6 +441,10 @@ static enum status replay_member(struct consumer *group, struct bytes id,
     struct consumer_group_member_metadata_value value;
     enum status status =
         VALUE_READ(record, arena, consumer_group_member_metadata_value_decode, &value);
+    if (status == STATUS_OK && value.has_classic_member_metadata &&
+        value.classic_member_metadata.supported_protocols_count == 0) {
+        status = STATUS_MALFORMED;
+    }
     if (status != STATUS_OK) {
         return status;
     }
@@ -385,7 +461,7 @@ static enum status replay_member(struct consumer *group, struct bytes id,
     }
     member->rebalance_ms = value.rebalance_timeout_ms;
     member->recorded = true;
-    return STATUS_OK;
+    return replay_protocols(group, member, arena, &value);
 }
 
 static enum status replay_target(struct consumer *group, struct bytes id,

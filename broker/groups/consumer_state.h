@@ -2,13 +2,17 @@
 /*
  * What a consumer group is made of, for the files that work on it: consumer_member.c (who is in
  * it), consumer_subscription.c (topics and targets), consumer_reconcile.c (the walk to the target),
- * consumer_record.c (the log), consumer_view.c (questions), consumer.c (steps). Nobody else looks.
+ * consumer_change.c (what follows when members change), consumer_heartbeat.c and consumer_classic.c
+ * (what members of either protocol ask), consumer_record.c (the log), consumer_view.c (questions),
+ * consumer.c (steps), migration.c (to and from a classic group). Nobody else looks.
  */
 #pragma once
 
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/list.h"
+#include "broker/groups/ballot.h"
+#include "broker/groups/classic_member.h"
 #include "broker/groups/consumer.h"
 
 #define CONSUMER_MAGIC 0x636e7372u
@@ -47,8 +51,13 @@ struct consumer_member {
     struct parts_set revoking; /* what it was told to give up and has not yet */
     struct parts_set target;
     int64_t session_deadline_ms;
-    int64_t rebalance_deadline_ms; /* counts in MEMBER_UNREVOKED */
+    int64_t rebalance_deadline_ms; /* counts in MEMBER_UNREVOKED, not for classic members */
     bool recorded;                 /* replay: its own record was there, not only assignments */
+    bool classic;                  /* it speaks JoinGroup, SyncGroup, Heartbeat; I8 */
+    int32_t classic_session_ms;
+    struct classic_protocols protocols; /* what it listed, at least one; counted in the ballot */
+    int64_t join_deadline_ms;           /* it was told to join again; INT64_MAX: it was not */
+    int64_t sync_deadline_ms;           /* it has joined and not synced; INT64_MAX: it has */
 };
 
 /* A regular expression that members subscribe to, and the topics it stands for. */
@@ -83,6 +92,8 @@ struct consumer {
     struct list members; /* longest there first */
     struct list patterns;
     int32_t member_count;
+    struct ballot ballot; /* of what classic members list */
+    int32_t classic_count;
     int32_t epoch;
     int64_t hash; /* of the topics that members subscribe to */
     int32_t target_epoch;
@@ -107,6 +118,17 @@ struct step {
 };
 
 bool step_break(struct step *step);
+/* The status of a step that did not refuse. */
+static inline enum status step_status(const struct step *step, enum status status)
+{
+    return step->refused ? STATUS_COORDINATOR_NOT_AVAILABLE : status;
+}
+
+/* Heap that joins leave to those who are there: a step that breaks in the middle costs a replay. */
+#define HEAP_SPARE_SIZE ((size_t)64 << 10)
+/* What a member may say at most: its record has to fit into a batch, and a request that is made to
+ * spend the memory of the core is refused before anything of the group is touched. */
+#define MEMBER_TEXT_SIZE_MAX ((size_t)256 << 10)
 
 /* ---- consumer_member.c ---- */
 
@@ -133,6 +155,11 @@ struct consumer_member *held_by(const struct consumer *group, const struct part 
 /* The member lets go of everything and holds these two, which nobody else may (I1). */
 bool member_hold(struct consumer *group, struct consumer_member *member, struct parts assigned,
                  struct parts revoking);
+/* The member speaks the classic protocol from now on, with what it lists; at least one. */
+bool member_set_classic(struct consumer *group, struct consumer_member *member,
+                        struct ballot_list list, int32_t session_ms);
+/* It speaks the newer one. */
+void member_clear_classic(struct consumer *group, struct consumer_member *member);
 /* Nothing is held any more, whatever the sets say; before the group is closed. */
 void held_clear(struct consumer *group);
 /* All that the members' sets say, from nothing; after a replay. */
@@ -169,6 +196,57 @@ struct owned {
 bool member_reconcile(struct step *step, struct consumer_member *member, const struct owned *owned,
                       bool *changed);
 
+/* ---- consumer_change.c ---- */
+
+/* Nothing is known of what it reads, nor has it been given anything. */
+static inline bool member_is_bare(const struct consumer_member *member)
+{
+    return member->target.count == 0 && member->names.count == 0 && member->pattern.size == 0;
+}
+
+/* What one step makes of one member. */
+struct member_change {
+    bool joined;       /* it begins anew */
+    bool fresh;        /* nothing was known of it */
+    bool written;      /* its record has to be */
+    bool subscription; /* it reads other topics than before */
+};
+
+/* A new member, the former one under its new id, or `member` as it is. NULL: see above. */
+struct consumer_member *member_enter(struct step *step, struct consumer_member *member,
+                                     struct consumer_member *former, struct bytes id);
+/* What it was told to give up, it has given up. */
+bool member_let_go(struct step *step, struct consumer_member *member);
+/* A text that is another than before; asked data NULL: not said. */
+bool text_update(struct step *step, struct bytes *own, struct bytes asked, bool *changed);
+bool instance_update(struct step *step, struct consumer_member *member, struct bytes asked,
+                     bool *changed);
+/* Sorts `items`, which is the caller's. */
+bool names_update(struct step *step, struct consumer_member *member, struct bytes *items,
+                  int32_t count, bool *changed);
+bool pattern_update(struct step *step, struct consumer_member *member, struct bytes asked,
+                    bool *changed);
+/* Its record, and the group's new epoch when that grows with the change. */
+bool member_commit(struct step *step, const struct consumer_member *member,
+                   const struct member_change *change);
+/* The target where that is old, and a step of the member towards it. *moved: it has other
+ * partitions than before. */
+bool member_proceed(struct step *step, struct consumer_member *member, const struct owned *owned,
+                    bool joined, bool *moved);
+/* The member is out. After the last one comes members_left(). */
+bool member_remove(struct step *step, struct consumer_member *member);
+bool members_left(struct step *step, const char *reason);
+/* Only classic members are left, and the group may become what they are. */
+bool consumer_may_downgrade(const struct consumer *group);
+
+/* ---- consumer_heartbeat.c, consumer_classic.c ---- */
+
+void consumer_heartbeat_step(struct step *step, const struct consumer_heartbeat *heartbeat);
+void consumer_join_step(struct step *step, struct classic_join *join);
+void consumer_sync_step(struct step *step, struct classic_sync *sync);
+void consumer_call_step(struct step *step, struct classic_call *call);
+void consumer_leave_step(struct step *step, struct classic_leaver *leavers, int32_t count);
+
 /* ---- consumer_record.c ---- */
 
 bool write_record(struct step *step, const struct shard_record *record);
@@ -182,6 +260,8 @@ bool write_pattern(struct step *step, const struct consumer_pattern *pattern);
 bool write_pattern_gone(struct step *step, struct bytes text);
 /* Of the group itself. */
 bool write_group_gone(struct step *step);
+/* Everything, as if nothing of it were in the log. */
+bool write_whole(struct step *step);
 
 /* The end of the run of one topic that begins at `begin`. */
 static inline int32_t parts_run(struct parts parts, int32_t begin)

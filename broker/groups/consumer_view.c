@@ -98,7 +98,7 @@ static void describe_member(const struct consumer_member *member,
     out->client_host = copy(arena, member->client_host);
     out->subscribed_topic_regex =
         member->pattern.size == 0 ? BYTES_NULL : copy(arena, member->pattern);
-    out->member_type = 1;
+    out->member_type = member->classic ? 0 : 1;
     out->subscribed_topic_names = arena_new_array(arena, struct bytes, (size_t)member->names.count);
     for (int32_t i = 0; i < member->names.count && out->subscribed_topic_names != NULL; i++) {
         out->subscribed_topic_names[i] = copy(arena, member->names.items[i]);
@@ -130,6 +130,14 @@ bool consumer_describe(const struct consumer *group, const struct consumer_catal
 
 /* ---- offsets ---- */
 
+static enum status check_epoch(const struct consumer_member *member, int32_t epoch)
+{
+    if (epoch == member->epoch) {
+        return STATUS_OK;
+    }
+    return member->classic ? STATUS_ILLEGAL_GENERATION : STATUS_STALE_MEMBER_EPOCH;
+}
+
 enum status consumer_check_commit(const struct consumer *group,
                                   const struct consumer_commit *commit)
 {
@@ -143,10 +151,10 @@ enum status consumer_check_commit(const struct consumer *group,
     if (member == NULL) {
         return STATUS_UNKNOWN_MEMBER_ID;
     }
-    if (!commit->transactional && commit->version < 9) {
+    if (!commit->transactional && !member->classic && commit->version < 9) {
         return STATUS_UNSUPPORTED_VERSION;
     }
-    return commit->epoch == member->epoch ? STATUS_OK : STATUS_STALE_MEMBER_EPOCH;
+    return check_epoch(member, commit->epoch);
 }
 
 enum status consumer_check_fetch(const struct consumer *group, struct bytes member_id,
@@ -159,7 +167,7 @@ enum status consumer_check_fetch(const struct consumer *group, struct bytes memb
     if (member == NULL) {
         return STATUS_UNKNOWN_MEMBER_ID;
     }
-    return epoch == member->epoch ? STATUS_OK : STATUS_STALE_MEMBER_EPOCH;
+    return check_epoch(member, epoch);
 }
 
 enum status consumer_check_delete(const struct consumer *group)
@@ -182,6 +190,7 @@ void consumer_verify(const struct consumer *group)
 {
     int32_t held_count = 0;
     int32_t member_count = 0;
+    int32_t classic_count = 0;
     check_magic(group, CONSUMER_MAGIC);
     check(group->epoch >= group->target_epoch); /* I2 */
     LIST_EACH (&group->members, node) {
@@ -195,11 +204,14 @@ void consumer_verify(const struct consumer *group)
         check(member->state != MEMBER_UNREVOKED || member->revoking.count > 0);
         check(member->pattern.size == 0 || pattern_find(group, member->pattern) != NULL);
         verify_set(group, member, &member->assigned);
+        check(member->classic == (member->protocols.list.count > 0)); /* I8 */
         verify_set(group, member, &member->revoking);
         held_count += member->assigned.count + member->revoking.count;
         member_count++;
+        classic_count += member->classic;
     }
     check(member_count == group->member_count);
+    check(classic_count == group->classic_count);
     check((size_t)member_count == group->ids.count);
     struct table_cursor cursor;
     for (struct table_node *node = table_first(&group->held, &cursor); node != NULL;

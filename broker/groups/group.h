@@ -7,6 +7,7 @@
  *   SIMPLE    NULL     NULL       an OffsetCommit without generation: nobody is a member
  *   CLASSIC   set      NULL       JoinGroup; group metadata in the log
  *   CONSUMER  NULL     set        ConsumerGroupHeartbeat; records 3 to 8 and 16 in the log
+ *             set      set        for the one step of an upgrade (group_upgrade_begin())
  *
  * U1  A group is known by its name; the table and the list hold the same groups.
  * U2  A group that holds nothing (no members, no offsets, nothing in flight) is dropped by
@@ -24,9 +25,9 @@
 #include "broker/coordinator.h"
 #include "broker/groups/classic.h"
 #include "broker/groups/consumer.h"
+#include "broker/groups/consumer_group.h"
 #include "broker/groups/offsets.h"
 
-struct consumer_group;
 struct groups;
 
 enum group_kind { GROUP_SIMPLE, GROUP_CLASSIC, GROUP_CONSUMER };
@@ -40,6 +41,7 @@ struct group {
     struct groups *groups;
     struct bytes name; /* its own */
     int32_t holds;
+    int32_t write_count; /* appends of either machine in flight */
     struct group_offsets offsets;
     struct classic *classic;
     struct consumer_group *consumer; /* broker/groups/consumer_group.h */
@@ -117,8 +119,34 @@ struct group_call {
     struct classic_sync sync;
     const struct iovec *slices;
     int slice_count;
+    struct consumer_answer answer; /* the owner's */
 };
 void group_run_join(struct coordinator_call *call);
 void group_run_sync(struct coordinator_call *call);
+/* The body of the answer, in the call's arena. `lister`: whose members a leader is told. OK or
+ * COORDINATOR_NOT_AVAILABLE. */
+enum status group_call_put_join(struct group_call *call, const struct classic_join *join,
+                                const struct group *lister);
+enum status group_call_put_sync(struct group_call *call, const struct classic_sync *sync);
 /* Home core: sends the body that the owner encoded. */
 void group_call_reply(struct request *request, const struct group_call *call);
+
+/* A Heartbeat: call.status is its answer. */
+struct group_beat {
+    struct coordinator_call call;
+    struct bytes group_name;
+    struct classic_call beat;
+    struct consumer_answer answer; /* the owner's */
+};
+void group_run_beat(struct coordinator_call *call);
+
+/* A LeaveGroup: call.status OK: each leaver has its own. */
+struct group_leave {
+    struct coordinator_call call;
+    struct bytes group_name;
+    struct classic_leaver *leavers; /* the owner's to fill */
+    int32_t leaver_count;
+    struct consumer_answer answer;
+};
+/* The leavers are filled in, with UNKNOWN_MEMBER_ID. Answers the call. */
+void group_run_leave(struct group_leave *leave);

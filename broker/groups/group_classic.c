@@ -35,16 +35,21 @@ static struct core *group_core(const struct group *group)
 
 /* ---- answers ---- */
 
-static void wait_end(struct group_wait *wait, struct writer *body)
+static enum status call_put(struct group_call *call, struct writer *body)
+{
+    call->slices = writer_slices(body, &call->slice_count);
+    bool good = !body->failed && !call->call.arena.failed;
+    call->slice_count = good ? call->slice_count : 0;
+    return good ? STATUS_OK : STATUS_COORDINATOR_NOT_AVAILABLE;
+}
+
+static void wait_end(struct group_wait *wait, enum status status)
 {
     struct group *group = wait->group;
     struct group_call *call = wait->call;
     heap_release(group->groups->heap, wait, sizeof(*wait));
     if (call != NULL) {
-        call->slices = writer_slices(body, &call->slice_count);
-        bool good = !body->failed && !call->call.arena.failed;
-        call->slice_count = good ? call->slice_count : 0;
-        coordinator_answer(&call->call, good ? STATUS_OK : STATUS_COORDINATOR_NOT_AVAILABLE);
+        coordinator_answer(&call->call, status);
     }
     group_release(group);
 }
@@ -69,46 +74,54 @@ static void members_fill(const struct group *group, struct arena *arena,
     }
 }
 
+enum status group_call_put_join(struct group_call *call, const struct classic_join *join,
+                                const struct group *lister)
+{
+    struct writer body;
+    struct join_group_response out;
+    join_group_response_init(&out);
+    out.error_code = status_code(join->answer.status);
+    out.generation_id = join->answer.generation;
+    out.protocol_type = join->answer.protocol_type;
+    out.protocol_name = join->answer.protocol;
+    out.leader = join->answer.leader;
+    out.member_id = join->answer.member_id;
+    out.skip_assignment = join->answer.skip_assignment;
+    if (join->answer.lists_members) {
+        members_fill(lister, &call->call.arena, &out);
+    }
+    writer_init(&body, &call->call.arena);
+    join_group_response_encode(&body, call->version, &out);
+    return call_put(call, &body);
+}
+
+enum status group_call_put_sync(struct group_call *call, const struct classic_sync *sync)
+{
+    struct writer body;
+    struct sync_group_response out;
+    sync_group_response_init(&out);
+    out.error_code = status_code(sync->answer.status);
+    out.protocol_type = sync->answer.protocol_type;
+    out.protocol_name = sync->answer.protocol;
+    out.assignment = sync->answer.assignment;
+    writer_init(&body, &call->call.arena);
+    sync_group_response_encode(&body, call->version, &out);
+    return call_put(call, &body);
+}
+
 static void join_answer(struct classic_join *join)
 {
     struct group_wait *wait = CONTAINER_OF(join, struct group_wait, join);
-    struct group_call *call = wait->call;
-    struct writer body = {.failed = true};
-    if (call != NULL) {
-        struct join_group_response out;
-        join_group_response_init(&out);
-        out.error_code = status_code(join->answer.status);
-        out.generation_id = join->answer.generation;
-        out.protocol_type = join->answer.protocol_type;
-        out.protocol_name = join->answer.protocol;
-        out.leader = join->answer.leader;
-        out.member_id = join->answer.member_id;
-        out.skip_assignment = join->answer.skip_assignment;
-        if (join->answer.lists_members) {
-            members_fill(wait->group, &call->call.arena, &out);
-        }
-        writer_init(&body, &call->call.arena);
-        join_group_response_encode(&body, call->version, &out);
-    }
-    wait_end(wait, &body);
+    enum status status =
+        wait->call == NULL ? STATUS_OK : group_call_put_join(wait->call, join, wait->group);
+    wait_end(wait, status);
 }
 
 static void sync_answer(struct classic_sync *sync)
 {
     struct group_wait *wait = CONTAINER_OF(sync, struct group_wait, sync);
-    struct group_call *call = wait->call;
-    struct writer body = {.failed = true};
-    if (call != NULL) {
-        struct sync_group_response out;
-        sync_group_response_init(&out);
-        out.error_code = status_code(sync->answer.status);
-        out.protocol_type = sync->answer.protocol_type;
-        out.protocol_name = sync->answer.protocol;
-        out.assignment = sync->answer.assignment;
-        writer_init(&body, &call->call.arena);
-        sync_group_response_encode(&body, call->version, &out);
-    }
-    wait_end(wait, &body);
+    enum status status = wait->call == NULL ? STATUS_OK : group_call_put_sync(wait->call, sync);
+    wait_end(wait, status);
 }
 
 static void answers_send(struct classic_output *output)
@@ -133,6 +146,7 @@ static void written(struct shard_append *append)
     event.write_id = write->write_id;
     event.status = shard_client_status(append->status);
     heap_release(group->groups->heap, write, sizeof(*write));
+    group->write_count--;
     group_classic_step(group, &event);
     group_release(group);
 }
@@ -157,6 +171,7 @@ static enum status write_start(struct group *group, uint64_t write_id)
         return status;
     }
     group_hold(group);
+    group->write_count++;
     *write = (struct group_write){.group = group, .write_id = write_id};
     write->append.records = &record;
     write->append.record_count = 1;
@@ -259,6 +274,10 @@ static struct group_wait *wait_make(struct group *group, struct group_call *call
 static void join_start(struct group *group, struct group_call *call)
 {
     struct group_wait *wait = NULL;
+    if (group->consumer != NULL && consumer_member_count(group->consumer->machine) > 0) {
+        group_consumer_join(group, call);
+        return;
+    }
     if (group->consumer != NULL) {
         enum status status = call->join.member_id.size > 0 ? STATUS_UNKNOWN_MEMBER_ID
                                                            : group_consumer_leave_to_classic(group);
@@ -299,22 +318,71 @@ void group_run_join(struct coordinator_call *base)
     group_release(group);
 }
 
+static void sync_start(struct group *group, struct group_call *call)
+{
+    if (group->consumer != NULL) {
+        group_consumer_sync(group, call);
+        return;
+    }
+    struct group_wait *wait = wait_make(group, call);
+    if (wait == NULL) {
+        coordinator_answer(&call->call, STATUS_COORDINATOR_NOT_AVAILABLE);
+        return;
+    }
+    struct classic_event event = {.kind = CLASSIC_SYNC};
+    event.sync = &wait->sync;
+    group_classic_step(group, &event);
+}
+
 void group_run_sync(struct coordinator_call *base)
 {
     struct group_call *call = CONTAINER_OF(base, struct group_call, call);
     struct group *group = group_find(groups_of(base->shard), call->group_name);
-    if (group == NULL || group->classic == NULL) {
+    if (group == NULL || group_kind(group) == GROUP_SIMPLE) {
         coordinator_answer(base, STATUS_UNKNOWN_MEMBER_ID);
         return;
     }
     group_hold(group);
-    struct group_wait *wait = wait_make(group, call);
-    if (wait == NULL) {
-        coordinator_answer(base, STATUS_COORDINATOR_NOT_AVAILABLE);
+    sync_start(group, call);
+    group_release(group);
+}
+
+void group_run_beat(struct coordinator_call *base)
+{
+    struct group_beat *beat = CONTAINER_OF(base, struct group_beat, call);
+    struct group *group = group_find(groups_of(base->shard), beat->group_name);
+    if (group == NULL || group_kind(group) == GROUP_SIMPLE) {
+        coordinator_answer(base, STATUS_UNKNOWN_MEMBER_ID);
+        return;
+    }
+    group_hold(group);
+    if (group->consumer != NULL) {
+        group_consumer_beat(group, beat);
     } else {
-        struct classic_event event = {.kind = CLASSIC_SYNC};
-        event.sync = &wait->sync;
+        struct classic_event event = {.kind = CLASSIC_HEARTBEAT};
+        event.call = &beat->beat;
         group_classic_step(group, &event);
+        coordinator_answer(base, beat->beat.status);
+    }
+    group_release(group);
+}
+
+void group_run_leave(struct group_leave *leave)
+{
+    struct group *group = group_find(groups_of(leave->call.shard), leave->group_name);
+    if (group == NULL || group_kind(group) == GROUP_SIMPLE) {
+        coordinator_answer(&leave->call, STATUS_OK);
+        return;
+    }
+    group_hold(group);
+    if (group->consumer != NULL) {
+        group_consumer_leave(group, leave);
+    } else {
+        struct classic_event event = {.kind = CLASSIC_LEAVE};
+        event.leavers = leave->leavers;
+        event.leaver_count = leave->leaver_count;
+        group_classic_step(group, &event);
+        coordinator_answer(&leave->call, STATUS_OK);
     }
     group_release(group);
 }

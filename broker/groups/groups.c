@@ -175,6 +175,7 @@ static enum status machine_open(struct shard *shard)
         .member_count_max = config->group_member_count_max,
         .new_member_join_ms = GROUP_NEW_MEMBER_JOIN_MS,
     };
+    groups->consumer_config.classic = &groups->classic_config;
     consumer_group_configure(&groups->consumer_config, core);
     list_init(&groups->list);
     arena_init(&groups->scratch, core->pages, SCRATCH_SIZE_MAX);

@@ -54,7 +54,7 @@ void handle_consumer_group_heartbeat(struct request *request)
         .client_id = request->client_id.data == NULL ? BYTES_LITERAL("") : request->client_id,
         .client_host = bytes_of_text(state->host),
     };
-    struct consumer_config groups;
+    struct consumer_config groups = {0};
     const char *message = NULL;
     consumer_group_configure(&groups, request->core);
     enum status status = consumer_check(&groups, &state->call.heartbeat, &request->arena, &message);

@@ -7,30 +7,8 @@
 struct heartbeat_state {
     struct heartbeat_request in;
     struct coordinator_fan fan;
-    struct coordinator_call call;
+    struct group_beat beat;
 };
-
-/* Owner core. */
-static void heartbeat_run(struct coordinator_call *call)
-{
-    const struct heartbeat_state *state = CONTAINER_OF(call, struct heartbeat_state, call);
-    struct group *group = group_find(groups_of(call->shard), state->in.group_id);
-    if (group == NULL || group->classic == NULL) {
-        coordinator_answer(call, STATUS_UNKNOWN_MEMBER_ID);
-        return;
-    }
-    struct classic_call beat = {
-        .member_id = state->in.member_id,
-        .instance_id = state->in.group_instance_id,
-        .generation = state->in.generation_id,
-    };
-    struct classic_event event = {.kind = CLASSIC_HEARTBEAT};
-    event.call = &beat;
-    group_hold(group);
-    group_classic_step(group, &event);
-    group_release(group);
-    coordinator_answer(call, beat.status);
-}
 
 static void heartbeat_reply(struct request *request, enum status status)
 {
@@ -45,7 +23,7 @@ static void heartbeat_answer(struct request *request)
 {
     const struct heartbeat_state *state = request->handler_state;
     /* While the log is read nobody can be thrown out: Kafka says so with NONE. */
-    enum status status = state->call.status;
+    enum status status = state->beat.call.status;
     heartbeat_reply(request, status == STATUS_COORDINATOR_LOAD_IN_PROGRESS ? STATUS_OK : status);
 }
 
@@ -59,8 +37,15 @@ void handle_heartbeat(struct request *request)
         heartbeat_reply(request, STATUS_INVALID_GROUP_ID);
         return;
     }
-    state->call.run = heartbeat_run;
+    struct group_beat *beat = &state->beat;
+    beat->call.run = group_run_beat;
+    beat->group_name = state->in.group_id;
+    beat->beat = (struct classic_call){
+        .member_id = state->in.member_id,
+        .instance_id = state->in.group_instance_id,
+        .generation = state->in.generation_id,
+    };
     coordinator_fan_init(&state->fan, request->core);
-    coordinator_fan_add(&state->fan, &state->call, COORDINATOR_GROUP, state->in.group_id);
+    coordinator_fan_add(&state->fan, &beat->call, COORDINATOR_GROUP, state->in.group_id);
     coordinator_request_send(request, &state->fan, heartbeat_answer);
 }

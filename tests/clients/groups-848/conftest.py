@@ -19,8 +19,7 @@ from broker import Broker  # noqa: E402 (the path comes first)
 SETTINGS = ("group.consumer.heartbeat.interval.ms=200",
             "group.consumer.min.heartbeat.interval.ms=200",
             "group.consumer.session.timeout.ms=4000", "group.consumer.min.session.timeout.ms=4000",
-            "group.consumer.migration.policy=disabled", "group.initial.rebalance.delay.ms=0",
-            "offsets.topic.num.partitions=5")
+            "group.initial.rebalance.delay.ms=0", "offsets.topic.num.partitions=5")
 KIND = os.environ.get("WEIR_KIND", "weir")
 WAIT_S_MAX = 30
 

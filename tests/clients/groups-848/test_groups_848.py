@@ -10,7 +10,7 @@ import confluent_kafka
 import pytest
 from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from conftest import KIND, wait_until
+from conftest import wait_until
 
 PARTITIONS = 4
 ANSWER_S_MAX = 30
@@ -42,10 +42,11 @@ def consumer_of(served, group, **settings):
     return confluent_kafka.Consumer(settings_of(served, group, **settings))
 
 
-def classic_of(served, group):
+def classic_of(served, group, **settings):
     return confluent_kafka.Consumer({
         "bootstrap.servers": served.bootstrap, "group.id": group, "session.timeout.ms": 6000,
-        "auto.offset.reset": "earliest", "enable.auto.commit": False})
+        "heartbeat.interval.ms": 200, "auto.offset.reset": "earliest",
+        "enable.auto.commit": False, **settings})
 
 
 def take(consumers, count):
@@ -305,24 +306,6 @@ def test_an_empty_group_changes_its_kind(served, name):
     (place,) = reader.committed([TopicPartition(name, 0)], ANSWER_S_MAX)
     assert place.offset == 9
     close(reader)
-
-
-@pytest.mark.skipif(KIND == "kafka", reason="Apache Kafka lets classic members in")
-def test_kinds_do_not_mix(served, name):
-    make_topic(served, name)
-    member = consumer_of(served, name)
-    member.subscribe([name])
-    wait_shared([member], [name])
-    stranger = classic_of(served, name)
-    stranger.subscribe([name])
-
-    def refused():
-        message = stranger.poll(0.1)
-        return message is not None and message.error() is not None and message.error()
-    assert wait_until(refused, "a classic member is refused").code() == \
-        KafkaError.INCONSISTENT_GROUP_PROTOCOL
-    wait_shared([member], [name])
-    close(stranger, member)
 
 
 def test_offsets_in_a_transaction(served, name):
