@@ -93,6 +93,20 @@ int32_t aborted_list(const struct aborted *aborted, int64_t offset_first, int64_
     return count;
 }
 
+bool aborted_covers(const struct aborted *aborted, int64_t producer_id, int64_t offset)
+{
+    for (size_t i = aborted_search(aborted, offset); i < aborted->count; i++) {
+        const struct producers_aborted *entry = &aborted->entries[i];
+        if (entry->producer_id == producer_id && entry->first_offset <= offset) {
+            return true;
+        }
+        if (entry->last_stable_offset > offset) {
+            return false; /* A2 */
+        }
+    }
+    return false;
+}
+
 void aborted_cut_start(struct aborted *aborted, int64_t log_start_offset)
 {
     size_t index = aborted_search(aborted, log_start_offset);

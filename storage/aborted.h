@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/heap.h"
@@ -37,5 +38,7 @@ enum status aborted_add(struct aborted *aborted, const struct producers_aborted 
  * room. */
 int32_t aborted_list(const struct aborted *aborted, int64_t offset_first, int64_t offset_until,
                      struct producers_aborted *out, int32_t count_max);
+/* Whether this producer's record at `offset` is of an aborted transaction. */
+bool aborted_covers(const struct aborted *aborted, int64_t producer_id, int64_t offset);
 /* Forgets those whose marker lies below the log's start. */
 void aborted_cut_start(struct aborted *aborted, int64_t log_start_offset);

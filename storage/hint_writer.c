@@ -118,8 +118,8 @@ static void writer_open_keys(struct hint_writer *writer, struct segment *segment
         return; /* nothing has a key */
     }
     struct store *store = segment->store;
-    struct key_source *source =
-        key_source_open(store->heap, keyed, writer->spill.runs, writer->spill.run_count);
+    struct key_source *source = key_source_open(store->heap, keyed, writer->spill.runs,
+                                                writer->spill.run_count, writer->spill.memory);
     if (source == NULL) {
         writer->header.flags &= ~(uint32_t)HINT_KEYED;
     }

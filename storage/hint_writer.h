@@ -17,7 +17,8 @@
 /* Sorted runs of keys in a file, for segments whose keys do not fit into memory. */
 struct key_spill {
     int32_t file;
-    uint32_t page; /* behind the last one */
+    uint32_t page;   /* behind the last one */
+    uint8_t *memory; /* KEY_RUNS_SIZE, to read them */
     uint32_t run_count;
     struct key_run runs[KEY_RUNS_MAX];
 };

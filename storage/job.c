@@ -130,6 +130,40 @@ void job_wait_rows(struct job *job, struct segment *segment)
     segment_wait_rows(segment, &job->waiter);
 }
 
+static void job_keys_ready(struct block_waiter *waiter)
+{
+    struct job *job = CONTAINER_OF(waiter, struct job, waiter);
+    job->op.result = job->awaited->keys == SEGMENT_KEYS_THERE ? 0 : job->awaited->keys_fault;
+    job->run(job);
+}
+
+void job_wait_keys(struct job *job, struct segment *segment)
+{
+    check(segment->keys != SEGMENT_KEYS_THERE);
+    job->awaited = segment;
+    job->waiter.ready = job_keys_ready;
+    segment_wait_keys(segment, &job->waiter);
+}
+
+static void job_aborted_ready(struct block_waiter *waiter)
+{
+    struct job *job = CONTAINER_OF(waiter, struct job, waiter);
+    job->op.result = job->awaited->aborted_loaded ? 0 : job->awaited->rows_fault;
+    job->run(job);
+}
+
+void job_wait_aborted(struct job *job, struct segment *segment)
+{
+    if (segment->aborted_loaded) {
+        job->op.result = 0;
+        job->run(job);
+        return;
+    }
+    job->awaited = segment;
+    job->waiter.ready = job_aborted_ready;
+    segment_wait_rows(segment, &job->waiter);
+}
+
 static void sync_folder_run(struct job *job)
 {
     JOB_BEGIN(job);

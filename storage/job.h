@@ -97,6 +97,11 @@ int64_t job_wait(struct job *job);
 void job_use_file(struct job *job, struct segment *segment);
 /* Rows and facts of a sealed segment: op.result 0 when they are there, or -errno. */
 void job_wait_rows(struct job *job, struct segment *segment);
+/* The key table of a sealed segment: op.result 0 when its hint has it, or -errno. */
+void job_wait_keys(struct job *job, struct segment *segment);
+/* Every aborted transaction that ended in the segment: op.result 0 when they are known, or -errno.
+ */
+void job_wait_aborted(struct job *job, struct segment *segment);
 /* Opens, syncs and closes a folder. `path` is copied. Answers 0 or -errno to `parent`. */
 void job_sync_folder(struct job *parent, const char *path);
 /*

@@ -43,7 +43,7 @@ struct key_source {
     uint32_t chunk_room;
     struct key_run spilled[KEY_RUNS_MAX];
     uint32_t spilled_count;
-    uint8_t *memory; /* of the spilled runs, one behind the other */
+    uint8_t *memory; /* of the spilled runs, one behind the other; borrowed */
     const struct hint_header *header;
     uint64_t seed;
     struct source_run *runs;
@@ -60,7 +60,7 @@ struct key_source {
 };
 
 struct key_source *key_source_open(struct heap *heap, const struct keyed *keyed,
-                                   const struct key_run *runs, uint32_t run_count)
+                                   const struct key_run *runs, uint32_t run_count, uint8_t *memory)
 {
     check(run_count <= KEY_RUNS_MAX);
     struct key_source *source = heap_acquire(heap, sizeof(*source));
@@ -70,13 +70,9 @@ struct key_source *key_source_open(struct heap *heap, const struct keyed *keyed,
     source->heap = heap;
     source->keyed = keyed;
     source->spilled_count = run_count;
+    source->memory = memory;
     if (run_count > 0) {
         memcpy(source->spilled, runs, run_count * sizeof(runs[0]));
-        source->memory = heap_acquire(heap, run_count * KEY_RUN_SIZE);
-        if (source->memory == NULL) {
-            key_source_close(source);
-            return NULL;
-        }
     }
     return source;
 }
@@ -94,7 +90,6 @@ void key_source_close(struct key_source *source)
         heap_release(heap, source->chunks[i], sizeof(*source->chunks[i]));
     }
     heap_release(heap, source->chunks, source->chunk_room * sizeof(source->chunks[0]));
-    heap_release(heap, source->memory, source->spilled_count * KEY_RUN_SIZE);
     heap_release(heap, source->runs, source->run_count * sizeof(source->runs[0]));
     heap_release(heap, source->merge_runs, source->run_count * sizeof(source->merge_runs[0]));
     heap_release(heap, source->merge_nodes, source->run_count * sizeof(source->merge_nodes[0]));

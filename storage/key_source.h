@@ -20,6 +20,9 @@
 /* Runs merged at once: 1 MiB of memory. */
 #define KEY_RUNS_MAX 64
 
+/* Memory that all of them need, aligned to pages. */
+#define KEY_RUNS_SIZE (KEY_RUNS_MAX * KEY_RUN_SIZE)
+
 /* Sorted rows in a file, as pages of kind HINT_KEYS from `page` on. */
 struct key_run {
     uint32_t page;
@@ -30,14 +33,17 @@ struct key_source;
 
 /*
  * `keyed`, whole, may be NULL; it takes no more batches until the source is closed. The runs are
- * those of a file whose pages have this header's values and this seed. NULL: no memory.
+ * those of a file, and lent like `memory`, of KEY_RUNS_SIZE bytes; both NULL without any. NULL: no
+ * memory.
  */
 [[nodiscard]] struct key_source *key_source_open(struct heap *heap, const struct keyed *keyed,
-                                                 const struct key_run *runs, uint32_t run_count);
+                                                 const struct key_run *runs, uint32_t run_count,
+                                                 uint8_t *memory);
 void key_source_close(struct key_source *source);
 
 /* Sorts a little more of what is undecided. STATUS_OK: done; STATUS_PENDING: call again;
- * STATUS_NO_MEMORY. Comes before the first row. */
+ * STATUS_NO_MEMORY. Comes before the first row. The pages of runs were made with this seed and this
+ * header's values. */
 enum status key_source_prepare(struct key_source *source, const struct hint_header *header,
                                uint64_t seed);
 

@@ -483,6 +483,7 @@ static void segment_detach(struct store *store, struct segment *segment)
     file_condemn(store, segment);
     segment->rows_fault = -EIO;
     segment_wake_rows(segment);
+    segment_wake_keys(segment, -EIO);
     segment->partition = NULL;
     segment_drop(segment);
 }
@@ -523,6 +524,7 @@ static void partition_free(struct partition *partition)
     }
     partition_unlink(&partition->node);
     partition_unlink(&partition->ask_node);
+    partition_unlink(&partition->key_node);
     quarantine_deinit(&partition->quarantine);
     heap_release(heap, partition->segments,
                  (size_t)partition->segment_room * sizeof(partition->segments[0]));
@@ -605,6 +607,7 @@ void partition_cancel_reads(struct partition *partition)
             segment_wake_rows(segment);
         }
     }
+    partition_keys_cancel(partition, -ECANCELED);
 }
 
 /* Whether something that a clean stop waits for can still come. */
@@ -619,6 +622,7 @@ void partition_close(struct partition *partition, bool clean)
 {
     check_magic(partition, PARTITION_MAGIC);
     struct store *store = partition->store;
+    partition->stopping = true;
     while (clean && partition_is_flushing(partition)) {
         store_commit(store);
         if (ring_in_flight(store->ring) == 0) {

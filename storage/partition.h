@@ -186,9 +186,40 @@ struct partition_epoch_end {
 };
 struct partition_epoch_end partition_epoch_end(const struct partition *partition, int32_t epoch);
 
+/*
+ * The newest record of a key that is decided and visible: below the high watermark, of no
+ * transaction that is open or was aborted. Of a topic with a key index; sealed segments answer from
+ * their hints alone, opened at first use, and one without a key table gets it first, from its log.
+ * done() may run before partition_key_find() returns.
+ *
+ * STATUS_OK, offset -1: there is no such record; one whose value is null is one all the same.
+ * STATUS_NOT_FOUND: the topic has no key index. STATUS_PENDING: the active segment has none yet, or
+ * had no memory for it: ask again. STATUS_NO_MEMORY, STATUS_KAFKA_STORAGE_ERROR.
+ *
+ * Of keys above 1 KiB see key_form.h. The record may lie in a range that is quarantined since: then
+ * a read says so.
+ */
+struct partition_key_find {
+    /* in */
+    struct bytes key; /* lent until done */
+    /* out */
+    enum status status;
+    int64_t offset;
+    int64_t timestamp;
+    int64_t base_offset; /* of the record's segment */
+    uint32_t position;   /* of its batch, in the segment */
+    uint32_t size;       /* of the batch */
+    bool tombstone;      /* its value is null */
+    bool from_hint;      /* not from memory */
+    void (*done)(struct partition_key_find *find);
+    void *owner;
+};
+
+void partition_key_find(struct partition *partition, struct partition_key_find *find);
+
 struct key_entry;
 /* The newest decided record of the key in the active segment, of a topic with a key index. Sealed
- * segments are asked through their files. False: there is none, or no index of that segment. */
+ * segments are asked by partition_key_find(). False: there is none, or no index of that segment. */
 bool partition_key_get(struct partition *partition, struct bytes key, struct key_entry *entry);
 
 /* ---- facts ---- */

@@ -14,9 +14,9 @@
  * little, and that little from here. */
 #define STREAM_SIZE 1024
 
-static void keys_feed(struct segment *segment, struct bytes batch, int64_t position)
+void partition_keys_feed(struct store *store, struct keyed *keyed, struct bytes batch,
+                         int64_t position)
 {
-    struct store *store = segment->store;
     struct producers_marker marker = {0};
     struct batch_header header;
     batch_header_decode(&header, batch.data);
@@ -31,7 +31,7 @@ static void keys_feed(struct segment *segment, struct bytes batch, int64_t posit
         scratch.memory = run;
         scratch.size = BATCH_SCRATCH_SIZE;
     }
-    keyed_note(segment->keyed, batch, (uint32_t)position, marker, scratch);
+    keyed_note(keyed, batch, (uint32_t)position, marker, scratch);
     if (run != NULL) {
         cache_release_run(store, run, BATCH_SCRATCH_SIZE);
     }
@@ -48,7 +48,7 @@ static bool keys_open(struct segment *segment)
 {
     struct store *store = segment->store;
     if (segment->keyed == NULL && keys_have_room(store)) {
-        segment->keyed = keyed_open(store->heap, store->hash_seed, KEY_INDEX_SIZE_MAX);
+        segment->keyed = keyed_open(store->heap, store->hash_seed, store->key_index_size_max);
     }
     return segment->keyed != NULL;
 }
@@ -87,14 +87,15 @@ static void keys_judge(struct segment *segment)
     diag_line(segment->store->diag, DIAG_WARN, "storage/keys",
               "no memory for the keys of a segment, it has no index; its log is whole",
               "partition=%s base_offset=%lld size_max=%llu", partition->name,
-              (long long)segment->base_offset, (unsigned long long)KEY_INDEX_SIZE_MAX);
+              (long long)segment->base_offset,
+              (unsigned long long)segment->store->key_index_size_max);
     keys_drop(segment);
 }
 
 static void keys_take(struct segment *segment, struct bytes batch, int64_t position)
 {
     if (keys_open(segment)) {
-        keys_feed(segment, batch, position);
+        partition_keys_feed(segment->store, segment->keyed, batch, position);
     }
     if (!keys_have_room(segment->store)) {
         keys_drop_sealed(segment->partition);
@@ -190,6 +191,22 @@ void partition_keys_configure(struct partition *partition)
         segment->key_index = true;
     } else {
         partition->roll_due = true; /* an index knows its segment from the first batch on */
+    }
+}
+
+void partition_keys_catch_up(struct partition *partition)
+{
+    const struct segment *segment = partition_active(partition);
+    if (partition->config.key_index && partition->roll_due && segment != NULL &&
+        !segment->key_index && partition->high_watermark == partition->end_offset) {
+        partition_roll_idle(partition);
+    }
+}
+
+void partition_keys_cancel(struct partition *partition, int64_t fault)
+{
+    for (int32_t i = 0; i < partition->segment_count; i++) {
+        segment_wake_keys(partition->segments[i], fault);
     }
 }
 

@@ -45,11 +45,13 @@ struct partition {
     bool loading;  /* recovery is not done: nothing of the state may be written yet */
     bool broken;   /* a write failed; nothing is accepted until the reload */
     bool removing;
+    bool stopping; /* closing follows once what was accepted is durable */
     bool closing;
     bool epochs_changed;     /* the checkpoint on disk is older */
     bool quarantine_changed; /* weir.quarantine on disk is older */
     bool quarantine_saved;
     bool asking;  /* a job looks for weir.request */
+    bool keying;  /* a job makes a key table from the log */
     bool knowing; /* a job brings facts of sealed segments */
     bool tail_wanted;
     bool next_wanted;         /* an append waits for the next segment */
@@ -107,6 +109,7 @@ struct partition {
     struct list_node refused_node;
     struct list_node broken_node;
     struct list_node ask_node;
+    struct list_node key_node; /* store->key_wanted */
     uint64_t ask_ns;
     uint64_t idle_since_ns;
     uint64_t uncovered_since_ns;
@@ -143,6 +146,13 @@ void partition_keys_note(struct segment *segment, struct bytes batch);
 void partition_keys_load(struct partition *partition);
 /* After a change of the configuration. */
 void partition_keys_configure(struct partition *partition);
+/* One batch of a segment into an index: `position` is its place in the segment. */
+void partition_keys_feed(struct store *store, struct keyed *keyed, struct bytes batch,
+                         int64_t position);
+/* A segment that was to end because it cannot have an index ends; the next one has one. */
+void partition_keys_catch_up(struct partition *partition);
+/* Nobody will make the key tables that are waited for. */
+void partition_keys_cancel(struct partition *partition, int64_t fault);
 /* A range that is not what was written: refused from now on, told in one line, kept. */
 void partition_quarantine(struct partition *partition, const struct quarantine_range *found,
                           const char *what);

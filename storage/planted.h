@@ -32,6 +32,7 @@
     X(SNAPSHOT_UNCHECKED, "producer snapshots are believed without their checksum")                \
     X(BLOCK_UNCHECKED, "blocks are served without their sum")                                      \
     X(KEYS_AHEAD, "the key index takes a batch before the high watermark passes it")               \
+    X(UNDECIDED_COUNTS, "a key of a transaction that was open at a seal counts as committed")      \
     X(EPOCHS_LATE, "the epoch checkpoint is written at a clean stop alone")                        \
     X(RETENTION_GREEDY, "retention takes one segment more")
 

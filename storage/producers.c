@@ -42,6 +42,7 @@ struct producer {
 
 /* A transaction that ended, while its marker may still be above the high watermark. */
 struct unsettled {
+    int64_t producer_id;
     int64_t first_offset;
     int64_t marker_offset;
 };
@@ -393,6 +394,7 @@ static enum status producers_end_transaction(struct producers *producers, struct
         }
     }
     producers->unsettled[producers->unsettled_count++] = (struct unsettled){
+        .producer_id = producer->id,
         .first_offset = producer->first_offset,
         .marker_offset = marker_offset,
     };
@@ -466,6 +468,25 @@ int64_t producers_first_unstable(struct producers *producers, int64_t high_water
         }
     }
     return first;
+}
+
+enum producers_outcome producers_decided(const struct producers *producers, int64_t producer_id,
+                                         int64_t offset, int64_t high_watermark)
+{
+    check_magic(producers, PRODUCERS_MAGIC);
+    const struct producer *producer = producers_find(producers, producer_id);
+    if (producer != NULL && producer->first_offset >= 0 && producer->first_offset <= offset) {
+        return PRODUCERS_OPEN;
+    }
+    for (size_t i = 0; i < producers->unsettled_count; i++) {
+        const struct unsettled *unsettled = &producers->unsettled[i];
+        if (unsettled->producer_id == producer_id && unsettled->first_offset <= offset &&
+            unsettled->marker_offset > offset && unsettled->marker_offset >= high_watermark) {
+            return PRODUCERS_OPEN; /* I5 */
+        }
+    }
+    return aborted_covers(&producers->aborted, producer_id, offset) ? PRODUCERS_ABORTED
+                                                                    : PRODUCERS_COMMITTED;
 }
 
 int32_t producers_aborted_list(const struct producers *producers, int64_t offset_first,

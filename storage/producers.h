@@ -82,6 +82,12 @@ int64_t producers_first_open(const struct producers *producers);
  * Those below it are forgotten, so the high watermark must not go back. */
 int64_t producers_first_unstable(struct producers *producers, int64_t high_watermark);
 
+/* What became of the transaction that a producer's record at `offset` belongs to. Aborted ones have
+ * to be known: see producers_restore_aborted(). */
+enum producers_outcome { PRODUCERS_OPEN, PRODUCERS_ABORTED, PRODUCERS_COMMITTED };
+enum producers_outcome producers_decided(const struct producers *producers, int64_t producer_id,
+                                         int64_t offset, int64_t high_watermark);
+
 /* Aborted transactions that overlap [offset_first, offset_until): sorted by first offset. */
 /* The answer is in `out` (room for count_max); returns how many there are, which may be more. */
 int32_t producers_aborted_list(const struct producers *producers, int64_t offset_first,

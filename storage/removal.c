@@ -168,6 +168,7 @@ void removal_segments(struct partition *partition, int32_t count)
             segment->rows_fault = -ENOENT;
             segment_wake_rows(segment);
         }
+        segment_wake_keys(segment, -ENOENT);
         slab_discard(segment);
         cache_forget(store, segment);
         file_condemn(store, segment);

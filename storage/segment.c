@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "storage/hint_reader.h"
+#include "storage/key_build.h"
 #include "storage/keyed.h"
 #include "storage/partition_state.h"
 #include "storage/rebuild.h"
@@ -40,6 +41,7 @@ struct segment *segment_open(struct store *store, struct partition *partition, i
     file_init(&segment->file);
     list_init(&segment->slab);
     list_init(&segment->rows_waiters);
+    list_init(&segment->keys_waiters);
     return segment;
 }
 
@@ -179,31 +181,18 @@ void segment_cut_rows(struct segment *segment, int64_t size)
     }
 }
 
-void segment_note_keys(struct segment *segment, bool there)
+bool segment_is_listed(const struct segment *segment)
 {
-    segment->keys = there ? SEGMENT_KEYS_THERE : SEGMENT_KEYS_ABSENT;
-    if (segment->keys_instance == 0) {
-        segment->keys_instance = segment->store->instance_next++;
-    }
+    const struct partition *partition = segment->partition;
+    int32_t index = partition == NULL ? -1 : partition_segment_of(partition, segment->base_offset);
+    return index >= 0 && partition->segments[index] == segment;
 }
 
-void segment_keys_written(struct segment *segment, bool there)
-{
-    segment->keys_instance = 0;
-    segment_note_keys(segment, there);
-    segment->keyed_lent = false;
-    if (segment->keyed != NULL) {
-        keyed_close(segment->keyed);
-        segment->keyed = NULL;
-    }
-    segment->key_index = false;
-}
-
-void segment_wake_rows(struct segment *segment)
+static void wake(struct list *waiting)
 {
     struct list waiters;
     list_init(&waiters);
-    list_splice_tail(&waiters, &segment->rows_waiters);
+    list_splice_tail(&waiters, waiting);
     for (;;) {
         struct list_node *node = list_pop_head(&waiters);
         if (node == NULL) {
@@ -212,6 +201,55 @@ void segment_wake_rows(struct segment *segment)
         struct block_waiter *waiter = LIST_ENTRY(node, struct block_waiter, node);
         waiter->ready(waiter);
     }
+}
+
+void segment_wake_keys(struct segment *segment, int64_t fault)
+{
+    segment->keys_fault = fault;
+    wake(&segment->keys_waiters);
+}
+
+void segment_wait_keys(struct segment *segment, struct block_waiter *waiter)
+{
+    list_push_tail(&segment->keys_waiters, &waiter->node);
+    tend_start(segment->partition);
+    key_build_start(segment->partition, false);
+}
+
+void segment_note_keys(struct segment *segment, bool there)
+{
+    segment->keys = there && !segment->keys_damaged ? SEGMENT_KEYS_THERE : SEGMENT_KEYS_ABSENT;
+    if (segment->keys_instance == 0) {
+        segment->keys_instance = segment->store->instance_next++;
+    }
+}
+
+void segment_lose_keys(struct segment *segment)
+{
+    segment->keys_damaged = true;
+    segment->keys = SEGMENT_KEYS_ABSENT;
+}
+
+void segment_keys_written(struct segment *segment, bool there)
+{
+    segment->keys_damaged = false;
+    segment->keys_instance = 0;
+    segment_note_keys(segment, there);
+    segment->keyed_lent = false;
+    if (segment->keyed != NULL) {
+        keyed_close(segment->keyed);
+        segment->keyed = NULL;
+    }
+    segment->key_index = false;
+    if (there) {
+        segment->keys_refused = false;
+        segment_wake_keys(segment, 0);
+    }
+}
+
+void segment_wake_rows(struct segment *segment)
+{
+    wake(&segment->rows_waiters);
 }
 
 /* Starts a job that ends in ended(); the segment is held meanwhile. */
@@ -229,14 +267,6 @@ static void segment_load(struct segment *segment, struct job *job,
     job->ended = ended;
     segment_hold(segment);
     job->run(job);
-}
-
-/* One that retention took meanwhile is not scanned: its readers are told. */
-static bool segment_is_listed(const struct segment *segment)
-{
-    const struct partition *partition = segment->partition;
-    int32_t index = partition == NULL ? -1 : partition_segment_of(partition, segment->base_offset);
-    return index >= 0 && partition->segments[index] == segment;
 }
 
 void segment_lose_aborted(struct segment *segment)
@@ -269,6 +299,7 @@ static void segment_rows_loaded(struct job *job, int64_t result)
     struct segment *segment = job->owner;
     segment->rows_loading = false;
     segment->rows_fault = result;
+    /* One that retention took meanwhile is not scanned: its readers are told. */
     if ((result == -EBADMSG || result == -ENOENT) && segment_is_listed(segment)) {
         segment_load(segment, rebuild_job(segment), segment_rebuilt);
     } else {

@@ -105,6 +105,11 @@ struct segment {
     bool keyed_lent;     /* a hint is being written from it */
     enum segment_keys keys;
     uint64_t keys_instance;        /* of the hint's pages in memory: a new hint gets a new one */
+    struct list keys_waiters;      /* of struct block_waiter */
+    int64_t keys_fault;            /* -errno of the last attempt to make a table */
+    bool keying;                   /* a job makes its table from the log */
+    bool keys_refused;             /* that failed; tried again when somebody waits */
+    bool keys_damaged;             /* the hint says that there is a table, and it is not whole */
     int64_t producers_none_offset; /* no producer was known here; -1 says nothing */
     int64_t aborted_until;         /* markers below this offset are in .txnindex */
     uint64_t aborted_sum;          /* of .txnindex as last written; 0: not known */
@@ -139,6 +144,13 @@ void segment_note_batch(struct segment *segment, int64_t position,
 void segment_cut_rows(struct segment *segment, int64_t size);
 void segment_unload_rows(struct segment *segment);
 
+/* Calls back when the segment's hint has a key table, or cannot have one now. */
+void segment_wait_keys(struct segment *segment, struct block_waiter *waiter);
+void segment_wake_keys(struct segment *segment, int64_t fault);
+/* Whether it is one of its partition's: retention did not take it. */
+bool segment_is_listed(const struct segment *segment);
+/* A page of its key table is not what was written: it is made again. */
+void segment_lose_keys(struct segment *segment);
 /* What the hint on disk says of its key table; one that was just written is another one. */
 void segment_note_keys(struct segment *segment, bool there);
 /* Its hint was written, with a key table or without: nobody needs the index in memory any more. */

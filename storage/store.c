@@ -56,6 +56,7 @@ static void store_init_lists(struct store *store)
     list_init(&store->refused);
     list_init(&store->broken);
     list_init(&store->asking);
+    list_init(&store->key_wanted);
     list_init(&store->deleting);
 }
 
@@ -79,6 +80,7 @@ struct store *store_open(const struct store_options *options)
     store->hash_seed = options->hash_seed;
     store->producer_count_max = options->producer_count_max;
     store->retention_check_ns = options->retention_check_ns;
+    store->key_index_size_max = KEY_INDEX_SIZE_MAX;
     store->timer.fire = store_timer;
     store_init_lists(store);
     files_init(&store->files, options->files_max);
@@ -88,9 +90,13 @@ struct store *store_open(const struct store_options *options)
     pool_init(&store->lookups, store->heap, partition_lookup_state_size());
     store->data_dir = heap_acquire(store->heap, size);
     if (store->data_dir == NULL || !cache_init(store)) {
-        if (store->data_dir != NULL) {
-            heap_release(store->heap, store->data_dir, size);
-        }
+        heap_release(store->heap, store->data_dir, size);
+        heap_release(store->heap, store, sizeof(*store));
+        return NULL;
+    }
+    if (!hint_pages_init(store)) {
+        cache_deinit(store);
+        heap_release(store->heap, store->data_dir, size);
         heap_release(store->heap, store, sizeof(*store));
         return NULL;
     }
@@ -111,6 +117,7 @@ void store_close(struct store *store)
     if (store->zeros != NULL) {
         pages_release_run(store->pages, store->zeros, STORE_ZEROS_SIZE, PAGES_CACHE);
     }
+    hint_pages_deinit(store);
     cache_deinit(store);
     pool_deinit(&store->jobs);
     pool_deinit(&store->writes);

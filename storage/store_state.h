@@ -4,6 +4,7 @@
 
 #include "storage/cache.h"
 #include "storage/files.h"
+#include "storage/hint_pages.h"
 #include "storage/job.h"
 #include "storage/pool.h"
 #include "storage/store.h"
@@ -34,16 +35,20 @@ struct store {
     struct pool writes;
     struct pool reads;
     struct pool lookups;
-    struct list partitions; /* all */
-    struct list dirty;      /* have bytes to write; storage/commit.h */
-    struct list quiet;      /* may write zeros ahead */
-    struct list starved;    /* first waiting append needs slab memory */
-    struct list resting;    /* all durable, hold a partial block; longest idle first */
-    struct list uncovered;  /* appends above the tail file's D; oldest first */
-    struct list refused;    /* space was refused; tried again each second */
-    struct list broken;     /* a write failed; reloaded by the next upkeep */
-    struct list asking;     /* look for weir.request each second; soonest first */
-    struct list deleting;   /* jobs that wait to unlink, storage/removal.h */
+    struct hint_pages hint_pages;
+    struct list partitions;      /* all */
+    struct list dirty;           /* have bytes to write; storage/commit.h */
+    struct list quiet;           /* may write zeros ahead */
+    struct list starved;         /* first waiting append needs slab memory */
+    struct list resting;         /* all durable, hold a partial block; longest idle first */
+    struct list uncovered;       /* appends above the tail file's D; oldest first */
+    struct list refused;         /* space was refused; tried again each second */
+    struct list broken;          /* a write failed; reloaded by the next upkeep */
+    struct list asking;          /* look for weir.request each second; soonest first */
+    struct list key_wanted;      /* somebody waits for a key table, too many are being made */
+    uint32_t key_builds;         /* tables being made from logs */
+    uint64_t key_index_size_max; /* of one segment's keys in memory */
+    struct list deleting;        /* jobs that wait to unlink, storage/removal.h */
     uint64_t instance_next;
     uint64_t retry_ns;     /* when `refused` is tried next */
     uint64_t round_ns;     /* when the next round begins */

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "storage/hint_writer.h"
+#include "storage/key_build.h"
 #include "storage/partition_state.h"
 #include "storage/planted.h"
 #include "storage/tail.h"
@@ -62,8 +63,8 @@ static struct segment *tend_sealed(const struct partition *partition)
 {
     for (int32_t i = 0; i + 1 < partition->segment_count; i++) {
         struct segment *segment = partition->segments[i];
-        if (segment->sealed && !segment->finished && segment->named && segment->known &&
-            segment->aborted_loaded && segment->visible == segment->size &&
+        if (segment->sealed && !segment->finished && !segment->keying && segment->named &&
+            segment->known && segment->aborted_loaded && segment->visible == segment->size &&
             partition->segments[i + 1]->named) {
             return segment;
         }
@@ -259,6 +260,10 @@ static void tend_run(struct job *job)
         }
     }
     partition->tending = false;
+    if (job->op.result < 0 || partition->broken || partition->removing) {
+        partition_keys_cancel(partition, job->op.result < 0 ? job->op.result : -ECANCELED);
+    }
+    key_build_start(partition, false);
     JOB_END(job, 0);
 }
 

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "storage/commit.h"
 #include "storage/hint_reader.h"
+#include "storage/key_build.h"
 #include "storage/partition_state.h"
 #include "storage/planted.h"
 #include "storage/recovery.h"
@@ -323,6 +324,10 @@ static void upkeep_partition(struct partition *partition)
     bool known = upkeep_know(partition);
     if (known) {
         upkeep_hint(partition);
+    }
+    if (known && partition->config.key_index) {
+        partition_keys_catch_up(partition);
+        key_build_start(partition, true);
     }
     if (known && partition->store->round_deletes) {
         upkeep_retention(partition);

@@ -779,6 +779,7 @@ void oracle_settle(struct oracle *oracle)
     oracle_check_transactions(oracle);
     if (oracle->config.key_index) {
         (void)oracle_check_keys(oracle);
+        (void)oracle_find_keys(oracle, LOG_BATCH_KEYS);
     }
     oracle_check_epochs(oracle);
 }

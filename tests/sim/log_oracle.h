@@ -10,7 +10,8 @@
  * O4  log start <= last stable <= high watermark <= end; only the first may rise by itself; nothing
  *     that is read lies at or above the high watermark
  * O6  a producer's batch is in the log once, and sent again it is answered with its first offset
- * O9  what the key index knows of a key is its newest decided record below the high watermark
+ * O9  what the key index knows of a key, and what a look-up in the whole log finds, is its newest
+ *     decided record below the high watermark
  * O10 what is found by offset or time is what a walk over the array finds
  */
 #pragma once
@@ -127,6 +128,8 @@ void oracle_check_facts(struct oracle *oracle);
 void oracle_check_transactions(struct oracle *oracle);
 /* Counts what the index knew, so that a run can tell whether it looked at anything. */
 uint64_t oracle_check_keys(struct oracle *oracle);
+/* Looks keys up in the whole log, LOG_BATCH_KEYS: each once. Counts what came from hints. */
+uint64_t oracle_find_keys(struct oracle *oracle, int count);
 void oracle_check_epochs(struct oracle *oracle);
 /* One read, compared; answers the offset behind it, the same offset when it failed. */
 int64_t oracle_read(struct oracle *oracle, int64_t offset, uint32_t size_max);

@@ -46,7 +46,8 @@ static void newest_note(struct oracle *oracle, struct newest *newest,
     record_stream_close(stream);
 }
 
-uint64_t oracle_check_keys(struct oracle *oracle)
+/* Of every key, below the high watermark. */
+static struct newest newest_of(struct oracle *oracle)
 {
     struct partition_facts facts = partition_facts(oracle->partition);
     struct newest newest;
@@ -63,6 +64,12 @@ uint64_t oracle_check_keys(struct oracle *oracle)
             newest_note(oracle, &newest, entry);
         }
     }
+    return newest;
+}
+
+uint64_t oracle_check_keys(struct oracle *oracle)
+{
+    struct newest newest = newest_of(oracle);
     uint64_t known = 0;
     for (int i = 0; i < LOG_BATCH_KEYS; i++) {
         uint8_t key = (uint8_t)('a' + i);
@@ -73,4 +80,49 @@ uint64_t oracle_check_keys(struct oracle *oracle)
         }
     }
     return known;
+}
+
+static void found_done(struct partition_key_find *find)
+{
+    *(bool *)find->owner = true;
+}
+
+/* While it waits the log goes on: what it finds was the newest at some moment of that time. */
+static bool find_key(struct oracle *oracle, int index)
+{
+    uint8_t key = (uint8_t)('a' + index);
+    bool done = false;
+    bool faulty = oracle->faulty || oracle->lying || oracle->shaken;
+    struct partition_key_find find = {.key = {&key, 1}, .done = found_done, .owner = &done};
+    struct newest before = newest_of(oracle);
+    partition_key_find(oracle->partition, &find);
+    require(log_world_until(&oracle->world, &done, 1000000));
+    if (find.status != STATUS_OK) {
+        require(faulty || oracle->shaken || find.status == STATUS_NO_MEMORY ||
+                find.status == STATUS_PENDING);
+        return false;
+    }
+    struct newest after = newest_of(oracle);
+    if (oracle->lying) {
+        return true;
+    }
+    int64_t start = partition_facts(oracle->partition).log_start_offset;
+    require(find.offset <= after.decided[index]);
+    require(find.offset >= before.decided[index] ||
+            (find.offset < 0 && before.decided[index] < start));
+    return find.from_hint;
+}
+
+uint64_t oracle_find_keys(struct oracle *oracle, int count)
+{
+    uint64_t from_hints = 0;
+    for (int i = 0; i < count; i++) {
+        if (oracle->partition == NULL ||
+            partition_facts(oracle->partition).state == PARTITION_FAILED) {
+            break;
+        }
+        int index = count == LOG_BATCH_KEYS ? i : (int)pick(oracle, LOG_BATCH_KEYS);
+        from_hints += find_key(oracle, index);
+    }
+    return from_hints;
 }

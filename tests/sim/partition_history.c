@@ -22,6 +22,7 @@ const char *const partition_event_names[EVENTS] = {
     [EVENT_RELOADED] = "logs that went on after an error",
     [EVENT_RETENTION] = "segments taken by retention",
     [EVENT_KEYS] = "looks at key indexes",
+    [EVENT_KEYS_FOUND] = "keys found in hints",
     [EVENT_ROT] = "folders with rot, stopped cleanly",
     [EVENT_ROT_BELOW_D] = "folders with rot below D, cut",
     [EVENT_TAILS_LOST] = "folders with tail files damaged or lost",
@@ -599,6 +600,9 @@ static void run_step(struct oracle *oracle)
         oracle_check_epochs(oracle);
         if (oracle->config.key_index && oracle_check_keys(oracle) > 0) {
             note(EVENT_KEYS);
+        }
+        if (oracle->config.key_index && oracle_find_keys(oracle, 3) > 0) {
+            note(EVENT_KEYS_FOUND);
         }
     } else if (choice == 98) {
         swarm_switch(oracle, pick(oracle, 2) == 0);

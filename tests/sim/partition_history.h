@@ -27,6 +27,7 @@ enum partition_event {
     EVENT_RELOADED,
     EVENT_RETENTION,
     EVENT_KEYS,
+    EVENT_KEYS_FOUND,
     EVENT_ROT,
     EVENT_ROT_BELOW_D,
     EVENT_TAILS_LOST,

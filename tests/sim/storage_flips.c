@@ -9,6 +9,7 @@
  *   F3  damage of the log never lowers the end, but where a file lost its tail
  *   F4  no file of a log goes, and the partition next to it stays as it is
  *   F5  the log goes on: what is appended then is there after a power cut
+ *   F6  damage beside the log costs no key: a look-up finds its newest record
  *
  *   storage_flips [SECONDS]   the kinds of damage below, one after the other
  *   storage_flips NUMBER      one damage here
@@ -60,6 +61,8 @@ static const struct kind kinds[] = {
     {"bits of transaction indexes", ".txnindex", CHANGE_BIT, 0, UINT64_MAX, true, 150},
     {"transaction indexes cut short", ".txnindex", CHANGE_SHORT, 0, UINT64_MAX, true, 40},
     {"bits of hints", ".hint", CHANGE_BIT, 0, UINT64_MAX, false, 200},
+    {"bits of key tables", ".hint", CHANGE_BIT, 8192, UINT64_MAX, false, 150},
+    {"pages of hints elsewhere", ".hint", CHANGE_COPY, 0, UINT64_MAX, false, 60},
     {"hints cut short", ".hint", CHANGE_SHORT, 0, UINT64_MAX, false, 40},
     {"bits of the epoch checkpoint", "-checkpoint", CHANGE_BIT, 0, UINT64_MAX, false, 100},
     {"bits of the metadata", ".metadata", CHANGE_BIT, 0, UINT64_MAX, false, 100},
@@ -129,6 +132,7 @@ static void make_image(bool cut)
     oracle->epoch = 1;
     oracle->config = log_config_default();
     oracle->config.segment_size_max = 300000;
+    oracle->config.key_index = true;
     oracle->producers[2].transactional = oracle->producers[3].transactional = true;
     log_world_open(&oracle->world, &(struct log_world_options){.seed = 5});
     make_neighbour(oracle);
@@ -321,6 +325,7 @@ static void flip(struct sim_run *run, uint64_t number)
     look_at_epochs(oracle, run);
     if (!log) {
         oracle_check_transactions(oracle);
+        (void)oracle_find_keys(oracle, LOG_BATCH_KEYS); /* F6 */
     }
     append_some(oracle, 5, 6);
     log_world_sleep(&oracle->world, 2000);

@@ -116,6 +116,7 @@ static void script(struct sim_run *run, uint64_t number)
     oracle->config = log_config_default();
     oracle->config.segment_size_max = 100000;
     oracle->config.retention_size = 250000;
+    oracle->config.key_index = true;
     oracle->producers[2].transactional = oracle->producers[3].transactional = true;
     log_world_open(&oracle->world, &(struct log_world_options){.seed = 1, .files_max = 6});
     struct sim_failure failure = manners[manner].failure;
@@ -128,6 +129,7 @@ static void script(struct sim_run *run, uint64_t number)
     append_some(oracle, 4);
     read_all(oracle);
     oracle_look_up(oracle);
+    (void)oracle_find_keys(oracle, 3);
     note_state(oracle, run);
     stop(oracle);
     start(oracle, run);
