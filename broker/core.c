@@ -81,6 +81,26 @@ static enum status core_open_memory(struct core *core)
     return STATUS_OK;
 }
 
+static struct store *core_open_store(struct core *core)
+{
+    const struct server *server = core->server;
+    const struct store_options store = {
+        .ring = core->ring,
+        .pages = core->pages,
+        .heap = &core->heap,
+        .timers = &core->timers,
+        .diag = &core->diag,
+        .data_dir = server->data_dir,
+        .writer = server->writer,
+        .hash_seed = random_u64(&core->random),
+        .files_max = server->files_max / (uint32_t)server->core_count,
+        .producer_count_max = (uint32_t)server->config->producer_count_max,
+        .memtable_shards = (uint32_t)server->config->memtable_shards,
+        .retention_check_ns = (uint64_t)server->config->retention_check_ms * 1000000,
+    };
+    return store_open(&store);
+}
+
 enum status core_open(struct core *core, const struct core_options *options)
 {
     struct server *server = options->server;
@@ -102,20 +122,7 @@ enum status core_open(struct core *core, const struct core_options *options)
     if (status != STATUS_OK) {
         return status;
     }
-    const struct store_options store = {
-        .ring = core->ring,
-        .pages = core->pages,
-        .heap = &core->heap,
-        .timers = &core->timers,
-        .diag = &core->diag,
-        .data_dir = server->data_dir,
-        .writer = server->writer,
-        .hash_seed = random_u64(&core->random),
-        .files_max = server->files_max / (uint32_t)server->core_count,
-        .producer_count_max = (uint32_t)server->config->producer_count_max,
-        .retention_check_ns = (uint64_t)server->config->retention_check_ms * 1000000,
-    };
-    core->store = store_open(&store);
+    core->store = core_open_store(core);
     if (core->store == NULL) {
         return STATUS_NO_MEMORY;
     }

@@ -59,7 +59,8 @@ static void keyed_lose(struct keyed *keyed)
     keyed->lost = true;
 }
 
-struct keyed *keyed_open(struct heap *heap, uint64_t hash_seed, uint64_t size_max)
+struct keyed *keyed_open(struct heap *heap, uint64_t hash_seed, uint64_t size_max,
+                         uint32_t shard_count)
 {
     struct keyed *keyed = heap_acquire(heap, sizeof(*keyed));
     if (keyed == NULL) {
@@ -72,7 +73,7 @@ struct keyed *keyed_open(struct heap *heap, uint64_t hash_seed, uint64_t size_ma
     }
     keyed->memtable = memtable_open(&(struct memtable_options){
         .heap = heap,
-        .shard_count = KEYED_SHARDS,
+        .shard_count = shard_count,
         .locks = MEMTABLE_LOCKS_NONE,
         .hash_seed = hash_seed,
         .size_max = size_max,

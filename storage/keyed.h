@@ -23,13 +23,12 @@
 #include "wire/batch.h"
 #include "wire/codec_memory.h"
 
-/* Seeds' choice: one key in 32 shards (storage/memtable.h) costs 64 KiB at least. */
-#define KEYED_SHARDS MEMTABLE_SHARDS_DEFAULT
-
 struct keyed;
 
-/* size_max: bytes of memtable and held-back keys. NULL: the heap has no room. */
-[[nodiscard]] struct keyed *keyed_open(struct heap *heap, uint64_t hash_seed, uint64_t size_max);
+/* size_max: bytes of memtable and held-back keys. Each shard of the memtable with a key in it takes
+ * 2.5 KiB at least. NULL: the heap has no room. */
+[[nodiscard]] struct keyed *keyed_open(struct heap *heap, uint64_t hash_seed, uint64_t size_max,
+                                       uint32_t shard_count);
 void keyed_close(struct keyed *keyed);
 
 /* The next batch, which lies at `position` of the segment; a checked one. Null keys are left out.

@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "storage/memtable_state.h"
 
-/* Entries copied at a time, at most: 32 shards have 98 KiB of them. */
+/* Entries that a run copies at a time, at most: 32 shards have 98 KiB of them. */
 #define RUN_ROOM 64
 /* When nobody says how many keys are wanted. */
 #define RUN_ROOM_FIRST 16
@@ -27,11 +27,10 @@ struct scan_run {
     uint64_t generation;
     bool begun;
     bool ended;
-    struct bytes last; /* the key copied last */
-    uint32_t room;     /* of the next copy */
+    struct bytes last; /* the key copied last; data NULL: none yet */
     uint32_t count;
     uint32_t next;
-    struct key_item items[RUN_ROOM];
+    struct key_item *items; /* scan->room of them */
 };
 
 struct memtable_scan {
@@ -40,11 +39,12 @@ struct memtable_scan {
     struct memtable_scan_options options;
     uint64_t detach_count; /* as the scan began */
     uint64_t begin_ns;
-    uint32_t room; /* entries of the first copy */
+    uint32_t room; /* entries that a run copies at a time */
     struct merge merge;
     struct merge_run *merge_runs[MEMTABLE_SHARDS_MAX];
     struct merge_node merge_nodes[MEMTABLE_SHARDS_MAX];
-    struct scan_run runs[]; /* one a shard */
+    /* One a shard, and behind them their items: the few of a short scan lie close together. */
+    struct scan_run runs[];
 };
 
 /* Half 0 is the active one, 1 the snapshot, when the scan sees it. */
@@ -59,7 +59,7 @@ static struct memtable_half *run_half(const struct scan_run *run, int index)
     return sees ? shard_other(run->shard) : NULL;
 }
 
-/* Puts both cursors behind what was copied last. */
+/* Puts both cursors behind what was copied last. The shard's lock is held. */
 static void run_place(struct scan_run *run)
 {
     for (int i = 0; i < 2; i++) {
@@ -69,9 +69,12 @@ static void run_place(struct scan_run *run)
         if (half == NULL) {
             continue;
         }
-        struct bytes from = run->begun ? run->last : run->scan->options.begin;
-        run->at[i] = keytree_seek(&half->tree, from, &run->cursors[i]);
-        if (run->begun && run->at[i] != NULL && bytes_equal(keytree_key(run->at[i]), from)) {
+        bool more = run->last.data != NULL;
+        struct bytes from = more ? run->last : run->scan->options.begin;
+        uint32_t room = run->scan->room;
+        uint32_t wanted = room < RUN_ROOM_FIRST ? room : UINT32_MAX; /* few, or who knows */
+        run->at[i] = keytree_seek(&half->tree, from, wanted, &run->cursors[i]);
+        if (more && run->at[i] != NULL && bytes_equal(keytree_key(run->at[i]), from)) {
             run->at[i] = keytree_step(&run->cursors[i]);
         }
     }
@@ -113,9 +116,10 @@ static struct keytree_record *run_take(struct scan_run *run)
 }
 
 /* The shard's lock is held. */
-static void run_copy(struct scan_run *run, uint32_t room)
+static void run_copy(struct scan_run *run)
 {
     struct bytes until = run->scan->options.until;
+    uint32_t room = run->scan->room;
     if (!run_is_placed(run)) {
         run_place(run);
     }
@@ -141,13 +145,10 @@ static enum status scan_advance(struct merge_run *merge_run)
         if (run->ended) {
             return STATUS_NOT_FOUND;
         }
-        /* Later copies grow: what a hint fell short of is little. */
-        uint32_t room = run->room;
-        run->room = room * 2 > RUN_ROOM ? RUN_ROOM : room * 2;
         run->next = 0;
         run->count = 0;
         shard_lock(run->scan->memtable, run->shard);
-        run_copy(run, room);
+        run_copy(run);
         shard_unlock(run->shard);
         if (run->count == 0) {
             return STATUS_NOT_FOUND;
@@ -163,7 +164,8 @@ static enum status scan_advance(struct merge_run *merge_run)
 
 static size_t scan_size(const struct memtable *memtable)
 {
-    return sizeof(struct memtable_scan) + memtable->shard_count * sizeof(struct scan_run);
+    return sizeof(struct memtable_scan) +
+           memtable->shard_count * (sizeof(struct scan_run) + RUN_ROOM * sizeof(struct key_item));
 }
 
 static struct memtable_scan *scan_acquire(struct memtable *memtable)
@@ -181,6 +183,18 @@ static struct memtable_scan *scan_acquire(struct memtable *memtable)
     }
     memtable_unlock(memtable);
     return scan;
+}
+
+/* All shards are asked for their first records before any of these is looked at: so memory answers
+ * them side by side, not one after the other. */
+static void scan_place(struct memtable_scan *scan)
+{
+    for (uint32_t i = 0; i < scan->memtable->shard_count; i++) {
+        struct scan_run *run = &scan->runs[i];
+        shard_lock(scan->memtable, run->shard);
+        run_place(run);
+        shard_unlock(run->shard);
+    }
 }
 
 struct memtable_scan *memtable_scan_open(struct memtable *memtable,
@@ -208,10 +222,12 @@ struct memtable_scan *memtable_scan_open(struct memtable *memtable,
         run->scan = scan;
         run->shard = &memtable->shards[i];
         run->begun = run->ended = false;
+        run->last = BYTES_NULL;
         run->count = run->next = 0;
-        run->room = scan->room;
+        run->items = (struct key_item *)&scan->runs[count] + (size_t)i * scan->room;
         scan->merge_runs[i] = &run->run;
     }
+    scan_place(scan);
     merge_init(&scan->merge, scan->merge_runs, scan->merge_nodes, count, MERGE_ALL);
     return scan;
 }
@@ -262,7 +278,7 @@ static enum status flush_advance(struct merge_run *merge_run)
     struct memtable_flush_run *run = CONTAINER_OF(merge_run, struct memtable_flush_run, run);
     const struct keytree_record *record =
         run->begun ? keytree_step(&run->cursor)
-                   : keytree_seek(run->tree, BYTES_LITERAL(""), &run->cursor);
+                   : keytree_seek(run->tree, BYTES_LITERAL(""), UINT32_MAX, &run->cursor);
     run->begun = true;
     if (record == NULL) {
         return STATUS_NOT_FOUND;

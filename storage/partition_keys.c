@@ -48,7 +48,8 @@ static bool keys_open(struct segment *segment)
 {
     struct store *store = segment->store;
     if (segment->keyed == NULL && keys_have_room(store)) {
-        segment->keyed = keyed_open(store->heap, store->hash_seed, store->key_index_size_max);
+        segment->keyed = keyed_open(store->heap, store->hash_seed, store->key_index_size_max,
+                                    store->memtable_shards);
     }
     return segment->keyed != NULL;
 }

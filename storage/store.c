@@ -79,6 +79,7 @@ struct store *store_open(const struct store_options *options)
     store->writer = options->writer;
     store->hash_seed = options->hash_seed;
     store->producer_count_max = options->producer_count_max;
+    store->memtable_shards = options->memtable_shards;
     store->retention_check_ns = options->retention_check_ns;
     store->key_index_size_max = KEY_INDEX_SIZE_MAX;
     store->timer.fire = store_timer;

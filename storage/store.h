@@ -30,6 +30,7 @@ struct store_options {
     uint64_t hash_seed;          /* of in-memory tables only, never of files */
     uint32_t files_max;          /* descriptors this core may hold for logs */
     uint32_t producer_count_max; /* per partition: producers.max */
+    uint32_t memtable_shards;    /* of a segment's keys: memtable.shards */
     uint64_t retention_check_ns; /* log.retention.check.interval.ms */
 };
 

@@ -56,6 +56,7 @@ struct store {
     uint64_t retention_check_ns;
     bool round_deletes; /* the round under way does */
     uint32_t producer_count_max;
+    uint32_t memtable_shards;
     uint32_t knowing;        /* partitions whose sealed segments' facts are being read */
     struct list_node *round; /* next partition of the round, NULL between rounds */
     struct timer timer;      /* lets the core tick when upkeep is due */

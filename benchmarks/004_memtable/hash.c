@@ -18,8 +18,7 @@ static void row_hash_speed(struct suite *suite, size_t size, double seed_ns)
     row.record_size = size;
     row.seed_figure = seed_ns;
     row.seed_note = size > 1000 ? "004 K2 SeaHash MB/s" : "004 K2 SeaHash ns";
-    for (int run = 0; run < suite->runs && options_want(&suite->options, "hash", row.params);
-         run++) {
+    for (int run = 0; run < suite->runs && suite_wants(suite, "hash", &row); run++) {
         uint64_t count = size > 1000 ? 2000 : 20000000;
         uint64_t sum = 0;
         row_begin(&row);
@@ -40,7 +39,7 @@ static void row_balance(struct suite *suite, const char *keys, uint64_t seed, bo
     struct row row = suite_row("balance", 1, FIGURE_OPS, NULL);
     snprintf(row.params, sizeof(row.params), "keys=%s seed=%s n=%llu", keys,
              seed == 0 ? "known" : "secret", (unsigned long long)suite->key_count);
-    if (!options_want(&suite->options, "balance", row.params)) {
+    if (!suite_wants(suite, "balance", &row)) {
         return;
     }
     void *known = table_memtable.open(&(struct form){.shards = SHARDS, .seed = 0});
@@ -90,7 +89,7 @@ static void rows_memory(struct suite *suite)
                  cases[i].bloom_rate, (unsigned long long)suite->key_count);
         row.seed_figure = cases[i].seed_figure;
         row.seed_note = "004 N5 overhead %; projected";
-        if (!options_want(&suite->options, "memory", row.params)) {
+        if (!suite_wants(suite, "memory", &row)) {
             continue;
         }
         row_begin(&row);

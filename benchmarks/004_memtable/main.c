@@ -25,6 +25,13 @@ struct row suite_row(const char *name, int threads, enum figure figure, struct l
     };
 }
 
+bool suite_wants(const struct suite *suite, const char *name, const struct row *row)
+{
+    int threads = suite->options.threads;
+    return options_want(&suite->options, name, row->params) &&
+           (threads == 0 || threads == row->threads);
+}
+
 const char *suite_locks_name(enum memtable_locks locks)
 {
     static const char *const names[] = {"none", "one", "shards"};

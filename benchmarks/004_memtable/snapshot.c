@@ -196,7 +196,7 @@ void rows_snapshot(struct suite *suite)
                  suite_locks_name(cases[i].locks), (unsigned long long)suite->key_count);
         row.seed_figure = 0.125;
         row.seed_note = "004 N4 us a lock is held; projected";
-        if (options_want(&suite->options, "snapshot", row.params)) {
+        if (suite_wants(suite, "snapshot", &row)) {
             stage_run(suite, cases[i].locks, cases[i].writers, &row);
         }
         report_row(&suite->report, &row, NULL);

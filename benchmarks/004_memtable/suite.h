@@ -17,6 +17,8 @@ struct suite {
 
 /* A row with the common fields; latency is the caller's memory or NULL. */
 struct row suite_row(const char *name, int threads, enum figure figure, struct latency *latency);
+/* Whether the command line asks for the row, here called "name params". */
+bool suite_wants(const struct suite *suite, const char *name, const struct row *row);
 const char *suite_locks_name(enum memtable_locks locks);
 /* A memtable of this form that holds every key of the suite. */
 void *suite_filled(const struct suite *suite, const struct form *form);

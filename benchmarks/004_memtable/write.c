@@ -58,7 +58,7 @@ static void write_group(struct suite *suite, const char *name, const struct writ
         for (int i = 0; i < form_count; i++) {
             /* Once is enough of a table that takes ten times as long. */
             bool again = run > 0 && forms[i].kind == table_rocksdb();
-            if (!again && options_want(&suite->options, name, rows[i].params)) {
+            if (!again && suite_wants(suite, name, &rows[i])) {
                 write_run(suite, &forms[i], &rows[i]);
             }
         }
@@ -114,7 +114,7 @@ static void rows_paced(struct suite *suite)
         row.seed_figure = shards == 32 ? 0.32 : 2100;
         row.seed_note = "004 N2 p99 us; projected";
         for (int run = 0; run < suite->runs; run++) {
-            if (!options_want(&suite->options, "paced", row.params)) {
+            if (!suite_wants(suite, "paced", &row)) {
                 continue;
             }
             struct form form = {

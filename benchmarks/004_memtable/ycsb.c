@@ -134,12 +134,20 @@ static void log_check(const struct log *log)
     }
 }
 
-static void ycsb_run(struct suite *suite, const struct table_kind *kind, const struct mix *mix,
+struct rival {
+    const char *name; /* of its rows */
+    const struct table_kind *kind;
+    uint32_t shards;
+};
+
+static void ycsb_run(struct suite *suite, const struct rival *rival, const struct mix *mix,
                      struct row *row)
 {
+    const struct table_kind *kind = rival->kind;
     uint64_t op_count = suite->options.full ? 2000000 : 100000;
     uint64_t room = suite->key_count + op_count;
-    struct form form = {.shards = 32, .locks = MEMTABLE_LOCKS_SHARDS, .seed = SUITE_SEED};
+    struct form form = {
+        .shards = rival->shards, .locks = MEMTABLE_LOCKS_SHARDS, .seed = SUITE_SEED};
     struct log log = {.kind = kind, .table = kind->open(&form), .mix = mix, .room = room};
     zipf_init(&log.zipf, suite->key_count, THETA);
     log.numbers = calloc(room, sizeof(*log.numbers));
@@ -176,37 +184,50 @@ static void ycsb_run(struct suite *suite, const struct table_kind *kind, const s
     free((void *)log.newest);
 }
 
+/* The rivals of one mix run by turns. */
+static void ycsb_group(struct suite *suite, const struct mix *mix, int threads)
+{
+    /* No scan in the others: they are driven by put and get. */
+    const struct rival rivals[] = {
+        {"plain", &table_plain, 1},
+        {"rocksdb", table_rocksdb(), 1},
+        {"single", &table_memtable, 1},
+        {"ycsb", &table_memtable, 32},
+    };
+    struct row rows[ARRAY_COUNT(rivals)];
+    for (size_t k = 0; k < ARRAY_COUNT(rivals); k++) {
+        rows[k] = suite_row(rivals[k].name, threads, FIGURE_OPS, calloc(1, sizeof(struct latency)));
+        snprintf(rows[k].params, sizeof(rows[k].params),
+                 "op=ycsb mix=%s shards=%u zipf=%.2f keys=%llu", mix->name, rivals[k].shards, THETA,
+                 (unsigned long long)suite->key_count);
+    }
+    for (int run = 0; run < suite->runs; run++) {
+        for (size_t k = 0; k < ARRAY_COUNT(rivals); k++) {
+            bool able =
+                rivals[k].kind != NULL && (rivals[k].kind == &table_memtable || mix->scan == 0);
+            if (able && suite_wants(suite, rivals[k].name, &rows[k])) {
+                ycsb_run(suite, &rivals[k], mix, &rows[k]);
+            }
+        }
+    }
+    for (size_t k = 0; k < ARRAY_COUNT(rivals); k++) {
+        /* One shard stands beside the plain map, 32 beside one. */
+        const struct row *anchors[] = {NULL, &rows[0], &rows[0], &rows[2]};
+        report_row(&suite->report, &rows[k], anchors[k]);
+        free(rows[k].latency);
+    }
+}
+
 void rows_ycsb(struct suite *suite)
 {
     static const struct mix mixes[] = {
         {"A", 50, 50, 0, 0, 0, false}, {"B", 95, 5, 0, 0, 0, false}, {"C", 100, 0, 0, 0, 0, false},
         {"D", 95, 0, 5, 0, 0, true},   {"E", 0, 0, 5, 95, 0, false}, {"F", 50, 0, 0, 0, 50, false},
     };
-    static const int threads[] = {2, 8};
+    static const int threads[] = {2, 8, 64};
     for (size_t i = 0; i < ARRAY_COUNT(mixes); i++) {
         for (size_t t = 0; t < (suite->options.full ? ARRAY_COUNT(threads) : 1); t++) {
-            /* No scan there: the anchors are driven by put and get. */
-            const struct table_kind *kinds[] = {&table_memtable, &table_plain, table_rocksdb()};
-            struct row rows[3] = {0};
-            for (size_t k = 0; k < ARRAY_COUNT(kinds); k++) {
-                if (kinds[k] == NULL || (k > 0 && mixes[i].scan > 0)) {
-                    continue;
-                }
-                rows[k] = suite_row(k == 0 ? "ycsb" : kinds[k]->name, threads[t], FIGURE_OPS,
-                                    calloc(1, sizeof(struct latency)));
-                snprintf(rows[k].params, sizeof(rows[k].params),
-                         "op=ycsb mix=%s zipf=%.2f keys=%llu", mixes[i].name, THETA,
-                         (unsigned long long)suite->key_count);
-                if (options_want(&suite->options, "ycsb", rows[k].params)) {
-                    ycsb_run(suite, kinds[k], &mixes[i], &rows[k]);
-                }
-            }
-            report_row(&suite->report, &rows[1], NULL);
-            report_row(&suite->report, &rows[2], &rows[1]);
-            report_row(&suite->report, &rows[0], &rows[1]);
-            for (size_t k = 0; k < ARRAY_COUNT(kinds); k++) {
-                free(rows[k].latency);
-            }
+            ycsb_group(suite, &mixes[i], threads[t]);
         }
     }
 }

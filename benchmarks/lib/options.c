@@ -7,9 +7,13 @@
 struct options options_parse(int argc, char **argv, const char *purpose)
 {
     static const struct option known[] = {
-        {"csv", required_argument, NULL, 'c'},  {"data", required_argument, NULL, 'd'},
-        {"only", required_argument, NULL, 'o'}, {"full", no_argument, NULL, 'f'},
-        {"runs", required_argument, NULL, 'r'}, {NULL, 0, NULL, 0},
+        {"csv", required_argument, NULL, 'c'},
+        {"data", required_argument, NULL, 'd'},
+        {"only", required_argument, NULL, 'o'},
+        {"full", no_argument, NULL, 'f'},
+        {"runs", required_argument, NULL, 'r'},
+        {"threads", required_argument, NULL, 't'},
+        {NULL, 0, NULL, 0},
     };
     struct options options = {.data = "."};
     bool wrong = false;
@@ -25,6 +29,9 @@ struct options options_parse(int argc, char **argv, const char *purpose)
         } else if (code == 'r') {
             options.run_count = atoi(optarg);
             wrong = wrong || options.run_count < 1;
+        } else if (code == 't') {
+            options.threads = atoi(optarg);
+            wrong = wrong || options.threads < 1;
         } else {
             wrong = true;
         }
@@ -34,6 +41,7 @@ struct options options_parse(int argc, char **argv, const char *purpose)
                 "%s\n\n  --csv FILE    add the rows to FILE\n"
                 "  --data DIR    folder on the disk to measure (.)\n"
                 "  --only TEXT   rows whose name and parameters contain TEXT\n"
+                "  --threads N   rows of so many threads, in 004_memtable\n"
                 "  --full        every row, not the quick set\n"
                 "  --runs N      runs of each row\n",
                 purpose);

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/ring_backend.h"
+#include "storage/memtable.h"
 #include "wire/batch.h"
 #include "wire/record.h"
 
@@ -39,6 +40,7 @@ static void world_open_store(struct log_world *world)
         .hash_seed = 1,
         .files_max = options->files_max,
         .producer_count_max = 65536,
+        .memtable_shards = MEMTABLE_SHARDS_DEFAULT,
         .retention_check_ns = UINT64_C(10000000000),
     };
     world->store = store_open(&store_options);

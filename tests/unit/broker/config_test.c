@@ -230,6 +230,8 @@ static void refusals_name_key_value_and_what_is_allowed(void **state)
     refused(*state, "pin=maybe", "pin=maybe: must be one of: auto on off");
     refused(*state, "memory.bytes=1000",
             "memory.bytes=1000: must be 0 or a whole number of 67108864 or more");
+    refused(*state, "memtable.shards=129",
+            "memtable.shards=129: must be a whole number from 1 to 128");
     refused(*state, "node.id=1\nbroker.id=2", "node.id=1 and broker.id=2 must be equal");
     refused(*state, "process.roles=controller", "process.roles=controller: must contain broker");
     refused(*state, "log.dirs=/a,/b", "log.dirs=/a,/b: must name one folder");

@@ -23,7 +23,7 @@ static struct world *world_open(uint64_t size_max)
 {
     struct world *world = calloc(1, sizeof(*world));
     heap_init(&world->heap, UINT64_C(1) << 26);
-    world->keyed = keyed_open(&world->heap, 1, size_max);
+    world->keyed = keyed_open(&world->heap, 1, size_max, MEMTABLE_SHARDS_DEFAULT);
     assert_non_null(world->keyed);
     return world;
 }
