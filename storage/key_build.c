@@ -147,7 +147,8 @@ static bool build_resize(struct key_build *build, int64_t size)
 static bool build_open_index(struct key_build *build)
 {
     struct store *store = build->segment->store;
-    build->keyed = keyed_open(store->heap, store->hash_seed, store->key_index_size_max);
+    build->keyed = keyed_open(store->heap, store->hash_seed, store->key_index_size_max,
+                              store->memtable_shards);
     return build->keyed != NULL;
 }
 
