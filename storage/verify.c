@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "storage/epochs.h"
-#include "storage/hint.h"
+#include "storage/hint_keys.h"
 #include "storage/partition_state.h"
 #include "storage/tail.h"
 #include "storage/transaction_index.h"
@@ -166,6 +166,20 @@ static void log_name(const struct log *log, char name[32], const char *suffix)
     snprintf(name, 32, "%020lld%s", (long long)log->base_offset, suffix);
 }
 
+/* Every row of a page of keys or first keys. */
+static bool key_rows_are_good(const uint8_t *page, const struct hint_header *header,
+                              uint32_t number)
+{
+    struct hint_layout layout = hint_layout_of(header);
+    struct hint_key_cursor cursor;
+    enum status status = STATUS_OK;
+    hint_keys_begin(&cursor, page);
+    while (number < layout.bloom && status == STATUS_OK) {
+        status = number < layout.index ? hint_keys_next(&cursor, header) : hint_index_next(&cursor);
+    }
+    return status == STATUS_OK || status == STATUS_NOT_FOUND;
+}
+
 /* Rows of a hint whose header is good; each bad page is told, its blocks stay without sums. */
 static void hint_pages(struct log *log, const char *name, const uint8_t *data, size_t size,
                        const struct hint_header *header, uint64_t seed)
@@ -178,17 +192,13 @@ static void hint_pages(struct log *log, const char *name, const uint8_t *data, s
     for (uint32_t i = 1; i < layout.end && (size_t)(i + 1) * HINT_PAGE_SIZE <= size; i++) {
         const uint8_t *page = data + (size_t)i * HINT_PAGE_SIZE;
         struct producers_aborted aborted[HINT_PAGE_ROWS];
-        struct hint_trailer trailer;
         bool good;
         if (i < layout.aborted) {
             good = hint_decode_rows(page, header, i, log->rows, seed);
         } else if (i < layout.keys) {
             good = hint_decode_aborted(page, header, i, aborted, seed) >= 0;
         } else {
-            enum hint_kind kind = i < layout.index   ? HINT_KEYS
-                                  : i < layout.bloom ? HINT_INDEX
-                                                     : HINT_BLOOM;
-            good = hint_page_open(page, i, kind, seed, &trailer);
+            good = hint_check_key_page(page, header, i, seed) && key_rows_are_good(page, header, i);
         }
         if (!good) {
             report(verify,
@@ -440,6 +450,85 @@ static int64_t log_verify(struct inventory *inventory, uint32_t index)
     return result;
 }
 
+/* ---- one key ---- */
+
+static void row_seen(struct verify *verify, const char *name, const struct hint_key *key)
+{
+    struct verify_row row = {
+        .file = name,
+        .offset = key->entry.offset,
+        .timestamp = key->entry.timestamp,
+        .position = key->entry.position,
+        .size = key->entry.size,
+        .tombstone = (key->entry.flags & KEY_TOMBSTONE) != 0,
+        .producer_id = key->producer_id,
+    };
+    verify->found = verify->found || row.producer_id < 0;
+    verify->row(verify, &row);
+}
+
+/* Goes through the pages that the search needs. False: one of them is not what was written. */
+static bool table_search(const struct inventory *inventory, const struct log *log, int64_t file,
+                         struct hint_search *search)
+{
+    struct verify *verify = inventory->verify;
+    struct hint_identity identity =
+        hint_identity_of(&inventory->topic_id, inventory->index, log->base_offset);
+    struct hint_header header;
+    uint8_t page[HINT_PAGE_SIZE];
+    char name[32];
+    log_name(log, name, ".hint");
+    enum hint_search_verdict verdict = HINT_SEARCH_NEEDS;
+    while (!verify->found && (verdict == HINT_SEARCH_NEEDS || verdict == HINT_SEARCH_ENTRY)) {
+        if (verdict == HINT_SEARCH_ENTRY) {
+            row_seen(verify, name, &search->cursor.key);
+        } else if (file_read(verify, file, (int64_t)search->number * HINT_PAGE_SIZE, page,
+                             sizeof(page)) != (int64_t)sizeof(page) ||
+                   !(search->number == 0
+                         ? hint_decode_header(page, &identity, &header)
+                         : hint_check_key_page(page, &header, search->number, identity.seed))) {
+            return false;
+        }
+        verdict = hint_search_step(search, page);
+    }
+    if (verdict == HINT_SEARCH_DAMAGED) {
+        report_file(verify, name, "key table of the hint is damaged");
+    }
+    return verify->found || verdict == HINT_SEARCH_ABSENT;
+}
+
+/* False: there is no table that could answer. */
+static bool log_find(struct inventory *inventory, uint32_t index)
+{
+    struct log log = {.inventory = inventory, .base_offset = inventory->bases[index]};
+    struct verify *verify = inventory->verify;
+    char name[32];
+    int64_t size = 0;
+    log_name(&log, name, ".hint");
+    int64_t file = inventory->has_id ? file_open(verify, name, &size) : -ENOENT;
+    if (file < 0) {
+        return false;
+    }
+    uint8_t form[KEY_FORM_MAX];
+    struct hint_search search;
+    hint_search_begin(&search, key_form(verify->key, form));
+    bool answered = table_search(inventory, &log, file, &search);
+    file_close(verify, file);
+    return answered;
+}
+
+/* From the newest segment to the oldest, until the key is found. */
+static int64_t find_key(struct inventory *inventory)
+{
+    int64_t result = 0;
+    for (uint32_t i = inventory->base_count; i-- > 0 && result == 0 && !inventory->verify->found;) {
+        if (!log_find(inventory, i)) {
+            result = log_verify(inventory, i);
+        }
+    }
+    return result;
+}
+
 /* ---- small files ---- */
 
 static bool name_ends(const char *name, const char *suffix)
@@ -598,7 +687,10 @@ int64_t verify_run(struct verify *verify)
         check_small_files(&inventory);
         report_quarantine(&inventory);
     }
-    for (uint32_t i = 0; result == 0 && i < inventory.base_count; i++) {
+    if (result == 0 && verify->key.data != NULL) {
+        result = find_key(&inventory);
+    }
+    for (uint32_t i = 0; result == 0 && verify->key.data == NULL && i < inventory.base_count; i++) {
         result = log_verify(&inventory, i);
     }
     quarantine_deinit(&inventory.quarantine);

@@ -43,6 +43,17 @@ struct verify_batch {
     enum verify_marker marker;
 };
 
+/* A row of a key table. */
+struct verify_row {
+    const char *file; /* the hint's name */
+    int64_t offset;
+    int64_t timestamp;
+    int64_t position; /* of the record's batch */
+    int64_t size;
+    bool tombstone;
+    int64_t producer_id; /* of a transaction that was open when the table was made; else -1 */
+};
+
 struct verify {
     /* in */
     struct ring *ring;
@@ -51,6 +62,15 @@ struct verify {
     bool log_only;      /* a dump: nothing but batches and their damage */
     void (*batch)(struct verify *verify, const struct verify_batch *batch); /* or NULL */
     void (*finding)(struct verify *verify, const struct verify_finding *finding);
+    /*
+     * data not NULL: the newest record of this key is looked for and nothing else, from the newest
+     * segment to the oldest. One with a key table hands out the key's rows, and the search ends
+     * with one that was decided; another one's batches are handed out, and the search ends behind
+     * it when `found` was set by whoever looked into them.
+     */
+    struct bytes key;
+    void (*row)(struct verify *verify, const struct verify_row *row);
+    bool found;
     void *owner;
     /* out */
     uint64_t file_count;

@@ -32,11 +32,16 @@ struct log_options {
     struct cli_options common;
     bool records;
     bool live;
+    const char *key;
 };
 
 static const struct option_row DUMP_ROWS[] = {
     {"records", NULL, OPTION_FLAG, offsetof(struct log_options, records), 0, 0,
      "the records of each batch as well, one JSON object a line"},
+    {"key", "TEXT", OPTION_TEXT, offsetof(struct log_options, key), 0, 0,
+     "the newest record with this key instead: from the key tables of sealed segments, from the "
+     "log "
+     "of others"},
     {"live", NULL, OPTION_FLAG, offsetof(struct log_options, live), 0, 0,
      "read although a broker holds the folder; what it writes meanwhile may look damaged"},
 };
@@ -181,6 +186,9 @@ struct reading {
     uint64_t batches;
     uint64_t size;
     uint64_t damage_count;
+    struct verify_row newest; /* of --key, in a log without a table; file NULL: none */
+    char newest_file[32];
+    bool newest_transactional;
 };
 
 static const char *marker_name(enum verify_marker marker)
@@ -282,9 +290,77 @@ static void records_print(struct reading *reading, const struct verify_batch *ba
     free(bytes);
 }
 
+/* --key: a row of a table, or the newest record that a walk met. */
+static void key_print(const struct reading *reading, const struct verify_row *row,
+                      bool transactional)
+{
+    if (reading->options.common.json) {
+        json_t *object = json_object();
+        json_object_set_new(object, "partition", json_string(reading->name));
+        json_object_set_new(object, "key", json_string(reading->options.key));
+        json_object_set_new(object, "file", json_string(row->file));
+        json_object_set_new(object, "offset", json_integer(row->offset));
+        json_object_set_new(object, "timestamp", json_integer(row->timestamp));
+        json_object_set_new(object, "position", json_integer(row->position));
+        json_object_set_new(object, "size", json_integer(row->size));
+        json_object_set_new(object, "null_value", json_boolean(row->tombstone));
+        json_object_set_new(object, "transactional", json_boolean(transactional));
+        json_object_set_new(object, "producer_id", json_integer(row->producer_id));
+        json_print(object, stdout, true);
+        return;
+    }
+    printf("%s/%s  offset %" PRId64 "  position %" PRId64 "  size %" PRId64 "  timestamp %" PRId64
+           "%s%s\n",
+           reading->name, row->file, row->offset, row->position, row->size, row->timestamp,
+           row->tombstone ? "  null value" : "",
+           transactional ? "  transactional, may be undecided or aborted" : "");
+}
+
+static void take_row(struct verify *verify, const struct verify_row *row)
+{
+    key_print(verify->owner, row, row->producer_id >= 0);
+}
+
+/* Records of a log without a key table; the newest one is printed when the search is over. */
+static void key_look(struct verify *verify, const struct verify_batch *batch)
+{
+    struct reading *reading = verify->owner;
+    uint8_t *bytes = batch_bytes(reading, batch);
+    struct record_stream *stream = NULL;
+    struct record record;
+    if (bytes != NULL && record_stream_open(&stream, bytes_of(bytes, (size_t)batch->size),
+                                            reading->scratch, BATCH_UNPACKED_MAX) == STATUS_OK) {
+        while (record_stream_next(stream, &record)) {
+            if (record.key.data == NULL || !bytes_equal(record.key, verify->key)) {
+                continue;
+            }
+            snprintf(reading->newest_file, sizeof(reading->newest_file), "%s", batch->file);
+            reading->newest = (struct verify_row){
+                .file = reading->newest_file,
+                .offset = record.offset,
+                .timestamp = record.timestamp,
+                .position = batch->position,
+                .size = batch->size,
+                .tombstone = record.value.data == NULL,
+                .producer_id = batch->header.producer_id,
+            };
+            reading->newest_transactional = (batch->header.attributes & BATCH_TRANSACTIONAL) != 0;
+            verify->found = true;
+        }
+    }
+    record_stream_close(stream);
+    free(bytes);
+}
+
 static void take_batch(struct verify *verify, const struct verify_batch *batch)
 {
     struct reading *reading = verify->owner;
+    if (reading->options.key != NULL) {
+        if ((batch->header.attributes & BATCH_CONTROL) == 0) {
+            key_look(verify, batch);
+        }
+        return;
+    }
     if (reading->options.common.json) {
         batch_json(reading, batch);
     } else {
@@ -335,9 +411,17 @@ static int read_partition(struct reading *reading, const char *data_dir, bool du
         .log_only = dump,
         .batch = dump ? take_batch : NULL,
         .finding = take_finding,
+        .key = reading->options.key == NULL ? BYTES_NULL : bytes_of_text(reading->options.key),
+        .row = take_row,
         .owner = reading,
     };
+    reading->newest.file = NULL;
     int64_t result = verify_run(&verify);
+    if (reading->newest.file != NULL) {
+        key_print(reading, &reading->newest, reading->newest_transactional);
+    } else if (reading->options.key != NULL && !verify.found && !reading->options.common.json) {
+        printf("%s  no record with this key\n", reading->name);
+    }
     reading->files += verify.file_count;
     reading->batches += verify.batch_count;
     reading->size += verify.size;

@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "storage/hint.h"
 #include "storage/store_state.h"
+#include "storage/verify.h"
 #include "tests/lib/log_world.h"
 #include "tests/lib/test.h"
 #include "wire/record.h"
@@ -330,6 +331,106 @@ static void tables_larger_than_memory(void **state)
     fixture_close(fixture);
 }
 
+/* ---- without a broker ---- */
+
+struct offline {
+    int64_t offset; /* of the newest record, -1 none */
+    uint32_t damaged;
+};
+
+static void offline_row(struct verify *verify, const struct verify_row *row)
+{
+    struct offline *offline = verify->owner;
+    if (row->producer_id < 0) {
+        offline->offset = row->offset;
+    }
+}
+
+static void offline_batch(struct verify *verify, const struct verify_batch *batch)
+{
+    struct offline *offline = verify->owner;
+    struct op open = {.kind = OP_OPEN, .flags = OPEN_READ};
+    char path[64];
+    snprintf(path, sizeof(path), "/data/orders-3/%s", batch->file);
+    open.path = path;
+    int64_t file = ring_call(verify->ring, &open);
+    uint8_t *memory = malloc((size_t)batch->size);
+    struct iovec slice = {memory, (size_t)batch->size};
+    struct op read = {.kind = OP_READ,
+                      .file = (int32_t)file,
+                      .vector = &slice,
+                      .vector_count = 1,
+                      .position = (uint64_t)batch->position};
+    assert_int_equal(ring_call(verify->ring, &read), batch->size);
+    struct op close = {.kind = OP_CLOSE, .file = (int32_t)file};
+    (void)ring_call(verify->ring, &close);
+    uint8_t scratch[1024];
+    struct record_stream *stream = NULL;
+    struct record record;
+    assert_int_equal(record_stream_open(&stream, bytes_of(memory, (size_t)batch->size),
+                                        (struct batch_scratch){scratch, sizeof(scratch), NULL},
+                                        UINT64_C(1) << 20),
+                     STATUS_OK);
+    while (record_stream_next(stream, &record)) {
+        if (bytes_equal(record.key, verify->key)) {
+            offline->offset = record.offset;
+            verify->found = true;
+        }
+    }
+    record_stream_close(stream);
+    free(memory);
+}
+
+static void offline_finding(struct verify *verify, const struct verify_finding *finding)
+{
+    (void)finding;
+    ((struct offline *)verify->owner)->damaged += 1;
+}
+
+static struct offline offline_find(struct fixture *fixture, struct bytes key)
+{
+    struct offline offline = {.offset = -1};
+    struct verify verify = {.ring = fixture->world.ring,
+                            .heap = &fixture->world.heap,
+                            .folder = "/data/orders-3",
+                            .log_only = true,
+                            .batch = offline_batch,
+                            .finding = offline_finding,
+                            .key = key,
+                            .row = offline_row,
+                            .owner = &offline};
+    assert_int_equal(verify_run(&verify), 0);
+    assert_int_equal(verify.found, offline.offset >= 0);
+    return offline;
+}
+
+static void files_alone_tell_the_newest(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_open(12, true, 20000);
+    for (int i = 0; i < 40; i++) {
+        put_some(fixture, 20);
+    }
+    log_world_sleep(&fixture->world, 3000);
+    partition_close(fixture->partition, true);
+    log_world_restart(&fixture->world);
+    for (int damage = 0; damage < 2; damage++) {
+        uint32_t damaged = 0;
+        for (uint32_t key = 0; key < KEYS; key += 5) {
+            char text[32];
+            struct offline offline =
+                offline_find(fixture, bytes_of((uint8_t *)text, key_text(key, text)));
+            assert_int_equal(offline.offset, fixture->offsets[key]);
+            damaged += offline.damaged;
+        }
+        assert_int_equal(offline_find(fixture, BYTES_LITERAL("nobody")).offset, -1);
+        assert_int_equal(damaged > 0, damage);
+        assert_true(log_world_flip(&fixture->world, FIRST_HINT, 2 * HINT_PAGE_SIZE + 100, 1));
+    }
+    fixture_load(fixture);
+    fixture_close(fixture);
+}
+
 static void fill(struct fixture *fixture)
 {
     int32_t count = partition_facts(fixture->partition).segment_count;
@@ -380,6 +481,7 @@ int main(void)
         cmocka_unit_test(upkeep_makes_tables),
         cmocka_unit_test(a_damaged_table_is_made_again),
         cmocka_unit_test(tables_larger_than_memory),
+        cmocka_unit_test(files_alone_tell_the_newest),
         cmocka_unit_test(transactions_over_segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
