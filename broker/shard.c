@@ -3,6 +3,7 @@
 
 #include "broker/coordinator.h"
 #include "broker/core.h"
+#include "broker/planted.h"
 #include "broker/server.h"
 #include "wire/record.h"
 
@@ -169,9 +170,33 @@ static enum status append_build(struct shard_append *append, size_t size, int64_
     return STATUS_OK;
 }
 
+static void early_done(struct shard_append *append)
+{
+    heap_release(&append->shard->core->heap, append, sizeof(*append));
+}
+
+/* Planted: what was asked for goes on by itself, and nobody waits for it. */
+static void append_early(struct shard *shard, struct shard_append *append)
+{
+    struct shard_append *early = heap_acquire(&shard->core->heap, sizeof(*early));
+    check(early != NULL);
+    *early = *append;
+    early->done = early_done;
+    shard_append(shard, early);
+    append->shard = shard;
+    append->memory = NULL;
+    append->base_offset = partition_facts(shard->partition).end_offset - append->record_count;
+    append_finish(append, STATUS_OK);
+}
+
 void shard_append(struct shard *shard, struct shard_append *append)
 {
     check_magic(shard, SHARD_MAGIC);
+    if (PLANTED(ANSWER_EARLY) && append->done != early_done && append->record_count > 0 &&
+        shard->partition != NULL) {
+        append_early(shard, append);
+        return;
+    }
     append->shard = shard;
     append->memory = NULL;
     append->base_offset = -1;

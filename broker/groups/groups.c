@@ -5,6 +5,7 @@
 #include "broker/groups/consumer_group.h"
 #include "broker/groups/expiry.h"
 #include "broker/groups/records.h"
+#include "broker/planted.h"
 #include "broker/server.h"
 
 #define SCRATCH_SIZE_MAX (16 * MIB)
@@ -233,7 +234,7 @@ static enum status replay_offset_value(struct groups *groups, const struct offse
     };
     struct offset_change change;
     enum status status =
-        origin->transactional
+        origin->transactional && !PLANTED(WAITING_FORGOTTEN)
             ? offsets_prepare_waiting(&groups->offsets, &spot, &kept, origin->producer_id, &change)
             : offsets_prepare(&groups->offsets, &spot, &kept, &change);
     if (status == STATUS_OK) {

@@ -2,6 +2,7 @@
 #include "broker/groups/offsets.h"
 
 #include "broker/groups/group.h"
+#include "broker/planted.h"
 
 /* One commit that waits for its transaction, in the list of its producer by `node`. */
 struct offset_waiting {
@@ -295,6 +296,10 @@ void offsets_apply(struct offsets *offsets, struct offset_change *change, int64_
         list_push_tail(&change->producer->waiting, &waiting->node);
         change->producer->holds--;
         place->waiting_count++;
+        if (PLANTED(WAITING_SHOWN)) {
+            const struct offset_value shown = {.offset = change->value.offset, .expire_ms = -1};
+            place_set(offsets, place, &shown, log_offset);
+        }
     } else {
         place_set(offsets, place, &change->value, log_offset);
         place_settle(offsets, place); /* a tombstone may have come later in the log */
@@ -354,7 +359,7 @@ void offsets_end(struct offsets *offsets, int64_t producer_id, bool commit,
     while ((node = list_first(&producer->waiting)) != NULL) {
         struct offset_waiting *waiting = LIST_ENTRY(node, struct offset_waiting, node);
         struct group *group = waiting->place->topic->group;
-        waiting_end(offsets, waiting, commit);
+        waiting_end(offsets, waiting, commit || PLANTED(ABORT_APPLIED));
         touched(group);
     }
     producer->holds--;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What happens to one transactional id: calls arrive, values become durable, markers go out. */
 #include "broker/core.h"
+#include "broker/planted.h"
 #include "broker/transactions/records.h"
 #include "broker/transactions/transactions.h"
 
@@ -378,7 +379,8 @@ static void markers_fill(struct transactional_id *entry)
 void transactional_id_mark(struct transactional_id *entry)
 {
     struct core *core = core_of(entry);
-    if (!entry->mark_due || entry->marking || entry->admitted > 0 || entry->retry.armed ||
+    bool waits = entry->admitted > 0 && !PLANTED(MARKERS_EARLY); /* X2 */
+    if (!entry->mark_due || entry->marking || waits || entry->retry.armed ||
         entry->transaction.pending || entry->transactions->stopping) {
         return;
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "broker/planted.h"
 
 static const char *const STATE_NAMES[TRANSACTION_STATES] = {
     [TRANSACTION_EMPTY] = "Empty",
@@ -66,7 +67,7 @@ enum status transaction_load(struct transaction *transaction, const struct trans
         return STATUS_CORRUPT_MESSAGE;
     }
     *transaction = (struct transaction){.value = *value};
-    *mark = transaction_is_prepared(transaction);
+    *mark = transaction_is_prepared(transaction) && !PLANTED(PREPARED_LEFT);
     return STATUS_OK;
 }
 
@@ -265,7 +266,7 @@ static void end_next(struct transaction *transaction, const struct transaction_e
     next->client_version = event->version;
     if (bumps) {
         next->last_epoch = value->epoch;
-        next->epoch = (int16_t)(value->epoch + 1);
+        next->epoch = (int16_t)(value->epoch + !PLANTED(EPOCH_KEPT));
     }
     if (rotates) {
         next->next_producer_id = event->fresh_id;

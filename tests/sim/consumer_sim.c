@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "tests/sim/sim_broker.h"
+#include "tests/sim/sims.h"
 #include "wire/consumer_group_heartbeat.h"
 #include "wire/find_coordinator.h"
 #include "wire/metadata.h"
@@ -375,7 +376,7 @@ static uint64_t history_run(uint64_t seed)
     return trace;
 }
 
-int main(int count, char **arguments)
+int consumer_sim(int count, char **arguments)
 {
     uint64_t first = count > 1 ? strtoull(arguments[1], NULL, 10) : 1;
     uint64_t seeds = count > 2 ? strtoull(arguments[2], NULL, 10) : count > 1 ? 1 : 20;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "tests/sim/sim_broker.h"
+#include "tests/sim/sims.h"
 #include "wire/delete_groups.h"
 #include "wire/find_coordinator.h"
 #include "wire/join_group.h"
@@ -509,7 +510,7 @@ static void expiry_run(void)
     free(history);
 }
 
-int main(int count, char **arguments)
+int groups_sim(int count, char **arguments)
 {
     if (count == 1) {
         memory_run();

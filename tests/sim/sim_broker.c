@@ -197,13 +197,18 @@ static bool is_idle(void *context)
     return !((struct sim_client *)context)->busy;
 }
 
-static int64_t client_call(struct sim_client *client, struct op op)
+static void client_begin(struct sim_client *client, struct op op)
 {
     op.done = op_done;
     op.owner = client;
     client->op = op;
     client->busy = true;
     ring_submit(client->broker->client_ring, &client->op);
+}
+
+static int64_t client_call(struct sim_client *client, struct op op)
+{
+    client_begin(client, op);
     sim_broker_run(client->broker, is_idle, client);
     return client->op.result;
 }
@@ -249,18 +254,31 @@ struct writer *sim_client_request(struct sim_client *client, struct writer *writ
     return writer;
 }
 
-void sim_client_send(struct sim_client *client, struct writer *writer)
+void sim_client_post(struct sim_client *client, struct writer *writer)
 {
     size_t size = writer_size(writer);
     must(!writer->failed && size <= SIM_REPLY_SIZE_MAX, "client", "request size");
     writer_copy(writer, client->reply);
     put_be32(client->reply, (uint32_t)(size - 4));
     client->vectors[0] = (struct iovec){.iov_base = client->reply, .iov_len = size};
-    int64_t sent = client_call(client, (struct op){.kind = OP_SEND,
-                                                   .file = client->socket,
-                                                   .vector = client->vectors,
-                                                   .vector_count = 1});
-    must(sent == (int64_t)size, "client", "send");
+    client_begin(client, (struct op){.kind = OP_SEND,
+                                     .file = client->socket,
+                                     .vector = client->vectors,
+                                     .vector_count = 1});
+}
+
+/* What was posted has gone, whole. */
+static void post_finish(struct sim_client *client)
+{
+    int64_t size = (int64_t)client->vectors[0].iov_len;
+    sim_broker_run(client->broker, is_idle, client);
+    must(client->op.kind != OP_SEND || client->op.result == size, "client", "send");
+}
+
+void sim_client_send(struct sim_client *client, struct writer *writer)
+{
+    sim_client_post(client, writer);
+    post_finish(client);
 }
 
 static void receive_exactly(struct sim_client *client, uint8_t *target, size_t size)
@@ -279,6 +297,7 @@ static void receive_exactly(struct sim_client *client, uint8_t *target, size_t s
 
 struct reader sim_client_receive(struct sim_client *client, bool flexible_header)
 {
+    post_finish(client);
     uint8_t prefix[4];
     receive_exactly(client, prefix, sizeof(prefix));
     client->reply_size = get_be32(prefix);

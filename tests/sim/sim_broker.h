@@ -51,6 +51,9 @@ void sim_client_close(struct sim_client *client);
 /* Begins a request: header written, the caller encodes the body. */
 struct writer *sim_client_request(struct sim_client *client, struct writer *writer, int16_t key,
                                   int16_t version, bool flexible);
+/* Hands it to the network and lets nothing run: whoever steps the broker next steps the client's
+ * ring too. */
+void sim_client_post(struct sim_client *client, struct writer *writer);
 /* Sends it without waiting for the answer. */
 void sim_client_send(struct sim_client *client, struct writer *writer);
 /* Waits for the next answer; the reader stands behind its header. */

@@ -14,72 +14,25 @@
  *
  *   transactions_sim [SEED [COUNT]]     replays seeds
  */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "tests/sim/sim_broker.h"
-#include "wire/add_partitions_to_txn.h"
-#include "wire/end_txn.h"
+#include "tests/sim/sims.h"
+#include "tests/sim/transactions_calls.h"
 #include "wire/fetch.h"
-#include "wire/find_coordinator.h"
-#include "wire/init_producer_id.h"
-#include "wire/metadata.h"
-#include "wire/produce.h"
 #include "wire/record.h"
 
 #define CORES 2
-#define PARTITIONS 3
-#define PRODUCERS 3
 #define STEPS 70
 #define TRANSACTIONS_MAX 4096
-#define VALUE_SIZE 12 /* producer, transaction, record: 4 bytes each */
-#define TIMEOUT_MS 20000
 #define FAULTY_ONE_IN 3         /* seeds */
 #define FAULT_PER_MILLION 20000 /* of writes */
 #define SETTLE_NS UINT64_C(5000000)
 #define STALL_STEPS 60
+#define RUNS_MAX 10
+#define INITS_MAX 100
+#define RECORDS_MAX 3              /* of a batch */
 #define STALL_NS UINT64_C(2000000) /* timers are further away than that */
-#define CLASSIC_PRODUCER 2         /* speaks version 1; the others version 2 */
 
-static uint64_t current_seed;
 static uint64_t fault_count;
 static uint64_t outcome_counts[3];
-
-#define expect(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr,                                                                        \
-                    "seed %llu: %s:%d: %s\nreplay: build/tests/sim/transactions_sim %llu\n",       \
-                    (unsigned long long)current_seed, __FILE__, __LINE__, #condition,              \
-                    (unsigned long long)current_seed);                                             \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static const char *const NAMES[PRODUCERS] = {"first", "second", "classic"};
-
-enum outcome { OUTCOME_UNKNOWN, OUTCOME_COMMITTED, OUTCOME_ABORTED };
-
-/* What the world was told of one transaction, then what the logs hold. */
-struct told {
-    enum outcome outcome;
-    int32_t acknowledged[PARTITIONS]; /* records */
-    int32_t found[PARTITIONS];
-    int32_t marked[PARTITIONS];
-    enum outcome marker;
-};
-
-struct producer {
-    int32_t number;
-    int64_t id;
-    int16_t epoch;
-    bool ready; /* false: what is open under its pair is given up, it needs a new one */
-    int32_t sequences[PARTITIONS];
-    int32_t serial; /* of the open transaction, or the next one */
-    int32_t record;
-    bool open;
-    struct told *told; /* by serial */
-};
 
 struct history {
     struct sim_broker broker;
@@ -89,183 +42,6 @@ struct history {
     struct producer producers[PRODUCERS];
     bool faulty;
 };
-
-static struct reader call(struct sim_client *client, struct writer *writer, bool flexible)
-{
-    sim_client_send(client, writer);
-    return sim_client_receive(client, flexible);
-}
-
-static bool is_classic(const struct producer *producer)
-{
-    return producer->number == CLASSIC_PRODUCER;
-}
-
-/* ---- requests ---- */
-
-static void topic_create(struct sim_client *client)
-{
-    struct metadata_request request;
-    metadata_request_init(&request);
-    struct metadata_request_topic topic = {.name = BYTES_LITERAL("sim")};
-    request.topics = &topic;
-    request.topics_count = 1;
-    struct writer writer;
-    metadata_request_encode(sim_client_request(client, &writer, METADATA_KEY, 12, true), 12,
-                            &request);
-    struct reader reader = call(client, &writer, true);
-    struct metadata_response response;
-    expect(metadata_response_decode(&reader, 12, &client->arena, &response) == STATUS_OK);
-    expect(response.topics[0].error_code == 0);
-}
-
-static void coordinator_find(struct sim_client *client)
-{
-    struct find_coordinator_request request;
-    find_coordinator_request_init(&request);
-    request.key = BYTES_LITERAL("first");
-    request.key_type = 1;
-    struct writer writer;
-    find_coordinator_request_encode(
-        sim_client_request(client, &writer, FIND_COORDINATOR_KEY, 3, true), 3, &request);
-    struct reader reader = call(client, &writer, true);
-    struct find_coordinator_response response;
-    expect(find_coordinator_response_decode(&reader, 3, &client->arena, &response) == STATUS_OK);
-    expect(response.error_code == 0);
-}
-
-static enum status init_call(struct sim_client *client, struct producer *producer)
-{
-    struct init_producer_id_request request;
-    init_producer_id_request_init(&request);
-    request.transactional_id = bytes_of_text(NAMES[producer->number]);
-    request.transaction_timeout_ms = TIMEOUT_MS;
-    struct writer writer;
-    init_producer_id_request_encode(
-        sim_client_request(client, &writer, INIT_PRODUCER_ID_KEY, 4, true), 4, &request);
-    struct reader reader = call(client, &writer, true);
-    struct init_producer_id_response response;
-    expect(init_producer_id_response_decode(&reader, 4, &client->arena, &response) == STATUS_OK);
-    if (response.error_code == 0) {
-        expect(response.producer_id > producer->id ||
-               (response.producer_id == producer->id && response.producer_epoch > producer->epoch));
-        producer->id = response.producer_id;
-        producer->epoch = response.producer_epoch;
-        memset(producer->sequences, 0, sizeof(producer->sequences));
-    }
-    return status_from_code(response.error_code);
-}
-
-static enum status add_call(struct sim_client *client, const struct producer *producer,
-                            int32_t partition)
-{
-    struct add_partitions_to_txn_request_topic topic = {
-        .name = BYTES_LITERAL("sim"), .partitions = &partition, .partitions_count = 1};
-    struct add_partitions_to_txn_request request;
-    add_partitions_to_txn_request_init(&request);
-    request.v3_and_below_transactional_id = bytes_of_text(NAMES[producer->number]);
-    request.v3_and_below_producer_id = producer->id;
-    request.v3_and_below_producer_epoch = producer->epoch;
-    request.v3_and_below_topics = &topic;
-    request.v3_and_below_topics_count = 1;
-    struct writer writer;
-    add_partitions_to_txn_request_encode(
-        sim_client_request(client, &writer, ADD_PARTITIONS_TO_TXN_KEY, 3, true), 3, &request);
-    struct reader reader = call(client, &writer, true);
-    struct add_partitions_to_txn_response response;
-    expect(add_partitions_to_txn_response_decode(&reader, 3, &client->arena, &response) ==
-           STATUS_OK);
-    return status_from_code(
-        response.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code);
-}
-
-/* One batch of the open transaction; sent, not waited for. Answers the number of its records. */
-static int32_t produce_send(struct history *history, struct sim_client *client,
-                            struct producer *producer, int32_t partition)
-{
-    uint8_t memory[512];
-    uint8_t value[VALUE_SIZE];
-    struct batch_builder builder;
-    batch_builder_init(&builder, memory, sizeof(memory));
-    int32_t count = 1 + (int32_t)random_below(&history->random, 3);
-    int64_t now_ms = ring_wall_ms(history->broker.client_ring); /* older goes by retention */
-    for (int32_t i = 0; i < count; i++) {
-        put_be32(value, (uint32_t)producer->number);
-        put_be32(value + 4, (uint32_t)producer->serial);
-        put_be32(value + 8, (uint32_t)producer->record++);
-        batch_builder_add(&builder, now_ms, BYTES_NULL, bytes_of(value, sizeof(value)), NULL, 0);
-    }
-    builder.header.attributes |= BATCH_TRANSACTIONAL;
-    builder.header.producer_id = producer->id;
-    builder.header.producer_epoch = producer->epoch;
-    builder.header.base_sequence = producer->sequences[partition];
-    struct bytes batch;
-    expect(batch_builder_finish(&builder, CODEC_NONE, 0, (struct batch_scratch){0}, 0, &batch) ==
-           STATUS_OK);
-    struct produce_request_partition_data data;
-    produce_request_partition_data_init(&data);
-    data.index = partition;
-    data.records = (struct slices){&batch, 1};
-    struct produce_request_topic_data topic = {
-        .name = BYTES_LITERAL("sim"), .partition_data = &data, .partition_data_count = 1};
-    struct produce_request request;
-    produce_request_init(&request);
-    request.transactional_id = bytes_of_text(NAMES[producer->number]);
-    request.acks = -1;
-    request.timeout_ms = TIMEOUT_MS;
-    request.topic_data = &topic;
-    request.topic_data_count = 1;
-    int16_t version = is_classic(producer) ? 9 : 12;
-    struct writer writer;
-    produce_request_encode(sim_client_request(client, &writer, PRODUCE_KEY, version, true), version,
-                           &request);
-    sim_client_send(client, &writer);
-    return count;
-}
-
-static enum status produce_receive(struct sim_client *client, struct producer *producer,
-                                   int32_t partition, int32_t count)
-{
-    struct reader reader = sim_client_receive(client, true);
-    struct produce_response response;
-    int16_t version = is_classic(producer) ? 9 : 12;
-    expect(produce_response_decode(&reader, version, &client->arena, &response) == STATUS_OK);
-    enum status status = status_from_code(response.responses[0].partition_responses[0].error_code);
-    if (status == STATUS_OK) {
-        producer->sequences[partition] += count;
-        producer->told[producer->serial].acknowledged[partition] += count;
-    }
-    return status;
-}
-
-static void end_send(struct sim_client *client, const struct producer *producer, bool commit)
-{
-    struct end_txn_request request;
-    end_txn_request_init(&request);
-    request.transactional_id = bytes_of_text(NAMES[producer->number]);
-    request.producer_id = producer->id;
-    request.producer_epoch = producer->epoch;
-    request.committed = commit;
-    int16_t version = is_classic(producer) ? 3 : 5;
-    struct writer writer;
-    end_txn_request_encode(sim_client_request(client, &writer, END_TXN_KEY, version, true), version,
-                           &request);
-    sim_client_send(client, &writer);
-}
-
-static enum status end_receive(struct sim_client *client, struct producer *producer)
-{
-    struct reader reader = sim_client_receive(client, true);
-    struct end_txn_response response;
-    int16_t version = is_classic(producer) ? 3 : 5;
-    expect(end_txn_response_decode(&reader, version, &client->arena, &response) == STATUS_OK);
-    if (response.error_code == 0 && !is_classic(producer)) {
-        expect(response.producer_epoch == producer->epoch + 1);
-        producer->epoch = response.producer_epoch;
-        memset(producer->sequences, 0, sizeof(producer->sequences));
-    }
-    return status_from_code(response.error_code);
-}
 
 /* ---- what producers do ---- */
 
@@ -293,6 +69,14 @@ static bool init(struct history *history, struct producer *producer)
     return producer->ready;
 }
 
+/* Whatever stands in its way ends within seconds. */
+static void init_surely(struct history *history, struct producer *producer)
+{
+    for (int i = 0; !init(history, producer); i++) {
+        expect(i < INITS_MAX);
+    }
+}
+
 static bool prepare_write(struct history *history, struct producer *producer, int32_t partition)
 {
     struct sim_client *client = &history->clients[producer->number];
@@ -312,7 +96,8 @@ static void write(struct history *history, struct producer *producer)
         (void)init(history, producer);
         return;
     }
-    int32_t count = produce_send(history, client, producer, partition);
+    int32_t count = 1 + (int32_t)random_below(&history->random, RECORDS_MAX);
+    produce_send(client, producer, partition, count, false);
     if (produce_receive(client, producer, partition, count) != STATUS_OK) {
         (void)init(history, producer);
     }
@@ -335,7 +120,7 @@ static void end(struct history *history, struct producer *producer)
         return;
     }
     bool commit = random_below(&history->random, 3) > 0;
-    end_send(client, producer, commit);
+    end_send(client, producer, commit, false);
     enum status status = end_receive(client, producer);
     ended(producer, status, commit);
     if (status != STATUS_OK) {
@@ -348,37 +133,34 @@ static void tick(struct history *history, uint64_t core)
 {
     struct sim_world *world = history->broker.world;
     (void)server_step_core(&history->broker.server.cores[core], false);
+    (void)ring_step(history->broker.client_ring, 0);
     uint64_t next_ns = sim_world_next_ns(world);
     if (next_ns < sim_world_now_ns(world) + STALL_NS) {
         sim_world_advance(world, next_ns);
     }
 }
 
+/* A core may be held up between any two of its ticks: the other one goes on alone, for a tick or
+ * two or for as long as writes take. */
 static void some_ticks(struct history *history)
 {
-    for (uint64_t i = random_below(&history->random, STALL_STEPS); i > 0; i--) {
-        tick(history, random_below(&history->random, CORES));
-    }
-}
-
-/* A core may be held up between any two of its ticks: the other one goes on alone for a while. */
-static void stall(struct history *history)
-{
-    uint64_t core = random_below(&history->random, CORES);
-    for (int i = 0; i < STALL_STEPS; i++) {
-        tick(history, core);
+    for (uint64_t run = random_below(&history->random, RUNS_MAX); run > 0; run--) {
+        uint64_t core = random_below(&history->random, CORES);
+        bool held_up = random_below(&history->random, 3) == 0;
+        uint64_t ticks = held_up ? STALL_STEPS : random_below(&history->random, 3);
+        for (; ticks > 0; ticks--) {
+            tick(history, core);
+        }
     }
 }
 
 /* A write and, on another connection, the end that does not wait for it: the write is before the
- * marker or it is refused (V1). Whether it counts is told by its answer alone. */
+ * marker or it is refused (V1). Whether it counts is told by its answer alone. Both are on their
+ * way before a core sees the first. */
 static void race(struct history *history, struct producer *producer)
 {
     struct sim_client *client = &history->clients[producer->number];
     int32_t partition = (int32_t)random_below(&history->random, PARTITIONS);
-    if (!producer->open) {
-        return;
-    }
     if (!prepare_write(history, producer, partition)) {
         (void)init(history, producer);
         return;
@@ -386,16 +168,17 @@ static void race(struct history *history, struct producer *producer)
     struct producer writing = *producer;
     bool commit = random_below(&history->random, 2) == 0;
     bool first = random_below(&history->random, 2) == 0;
+    int32_t count = 1 + (int32_t)random_below(&history->random, RECORDS_MAX);
     if (first) {
-        end_send(&history->other, producer, commit);
+        end_send(&history->other, producer, commit, true);
         some_ticks(history);
     }
-    int32_t count = produce_send(history, client, &writing, partition);
+    produce_send(client, &writing, partition, count, true);
+    some_ticks(history);
     if (!first) {
-        some_ticks(history);
-        end_send(&history->other, producer, commit);
+        end_send(&history->other, producer, commit, true);
     }
-    stall(history);
+    some_ticks(history);
     (void)produce_receive(client, &writing, partition, count);
     enum status status = end_receive(&history->other, producer);
     ended(producer, status, commit);
@@ -404,12 +187,19 @@ static void race(struct history *history, struct producer *producer)
 
 /* ---- the broker's life ---- */
 
+/* Who comes first lands on another core. */
 static void clients_open(struct history *history)
 {
+    bool before = random_below(&history->random, 2) == 0;
+    if (before) {
+        sim_client_open(&history->other, &history->broker);
+    }
     for (int i = 0; i < PRODUCERS; i++) {
         sim_client_open(&history->clients[i], &history->broker);
     }
-    sim_client_open(&history->other, &history->broker);
+    if (!before) {
+        sim_client_open(&history->other, &history->broker);
+    }
 }
 
 static void clients_close(struct history *history)
@@ -468,7 +258,7 @@ static void cut_in_the_end(struct history *history, struct producer *producer)
     if (!producer->open) {
         return;
     }
-    end_send(client, producer, random_below(&history->random, 2) == 0);
+    end_send(client, producer, random_below(&history->random, 2) == 0, false);
     for (uint64_t i = random_below(&history->random, 40); i > 0; i--) {
         for (int32_t core = 0; core < CORES; core++) {
             (void)server_step_core(&history->broker.server.cores[core], false);
@@ -523,7 +313,7 @@ static struct log_view log_fetch(struct sim_client *client, int32_t partition, i
     request.topics_count = 1;
     struct writer writer;
     fetch_request_encode(sim_client_request(client, &writer, FETCH_KEY, 12, true), 12, &request);
-    struct reader reader = call(client, &writer, true);
+    struct reader reader = transactions_call(client, &writer);
     struct fetch_response response;
     expect(fetch_response_decode(&reader, 12, &client->arena, &response) == STATUS_OK);
     const struct fetch_response_partition_data *data = &response.responses[0].partitions[0];
@@ -638,8 +428,7 @@ static void partition_verify(struct history *history, int32_t partition)
 static void verify(struct history *history)
 {
     for (int i = 0; i < PRODUCERS; i++) {
-        while (!init(history, &history->producers[i])) {
-        }
+        init_surely(history, &history->producers[i]);
     }
     for (int32_t partition = 0; partition < PARTITIONS; partition++) {
         partition_verify(history, partition);
@@ -658,9 +447,9 @@ static void verify(struct history *history)
 
 /* ---- histories ---- */
 
-static uint64_t history_run(uint64_t seed)
+static struct history *history_open(uint64_t seed)
 {
-    current_seed = seed;
+    transactions_seed = seed;
     struct history *history = calloc(1, sizeof(*history));
     expect(history != NULL);
     random_init(&history->random, seed);
@@ -676,17 +465,14 @@ static uint64_t history_run(uint64_t seed)
     topic_create(&history->clients[0]);
     coordinator_find(&history->clients[1]);
     for (int i = 0; i < PRODUCERS; i++) { /* the first one takes its id from the metadata log */
-        while (!init(history, &history->producers[i])) {
-        }
+        init_surely(history, &history->producers[i]);
     }
-    history->faulty = seed % FAULTY_ONE_IN == 0;
-    faults_set(history, true);
-    for (int step = 0; step < STEPS; step++) {
-        history_step(history);
-    }
-    history->faulty = false;
-    restart(history, seed % 2 == 0);
-    verify(history);
+    return history;
+}
+
+/* Answers the trace. */
+static uint64_t history_close(struct history *history)
+{
     clients_close(history);
     sim_broker_stop(&history->broker);
     uint64_t trace = sim_world_trace_hash(history->broker.world);
@@ -699,8 +485,90 @@ static uint64_t history_run(uint64_t seed)
     return trace;
 }
 
-int main(int count, char **arguments)
+static uint64_t history_run(uint64_t seed)
 {
+    struct history *history = history_open(seed);
+    history->faulty = seed % FAULTY_ONE_IN == 0;
+    faults_set(history, true);
+    for (int step = 0; step < STEPS; step++) {
+        history_step(history);
+    }
+    history->faulty = false;
+    restart(history, seed % 2 == 0);
+    verify(history);
+    return history_close(history);
+}
+
+/* ---- time ---- */
+
+static void time_pass(struct history *history, uint64_t seconds)
+{
+    struct moment moment = {&history->broker, sim_world_now_ns(history->broker.world) +
+                                                  seconds * UINT64_C(1000000000)};
+    sim_broker_run(&history->broker, has_come, &moment);
+}
+
+static void transact(struct history *history, struct producer *producer)
+{
+    write(history, producer);
+    end_send(&history->clients[producer->number], producer, true, false);
+    expect(end_receive(&history->clients[producer->number], producer) == STATUS_OK);
+    ended(producer, STATUS_OK, true);
+}
+
+/* Whether the coordinator knows the id; if not, the pair that it had is nobody's any more. */
+static bool is_known(struct history *history, struct producer *producer)
+{
+    struct sim_client *client = &history->clients[producer->number];
+    enum status status = describe_call(client, producer);
+    expect(status == STATUS_OK || status == STATUS_TRANSACTIONAL_ID_NOT_FOUND);
+    if (status != STATUS_OK) {
+        end_send(client, producer, true, false);
+        expect(end_receive(client, producer) == STATUS_INVALID_PRODUCER_ID_MAPPING);
+        expect(add_call(client, producer, 0) == STATUS_INVALID_PRODUCER_ID_MAPPING);
+        produce_send(client, producer, 0, 1, false);
+        expect(produce_receive(client, producer, 0, 1) == STATUS_INVALID_PRODUCER_ID_MAPPING);
+    }
+    return status == STATUS_OK;
+}
+
+/* An id that was not used for a minute here is forgotten, for the next start as well; one that is
+ * used, or open, stays. The next producer of that name gets an id of its own. */
+static void expiry_run(void)
+{
+    struct history *history = history_open(0);
+    struct producer *producers = history->producers;
+    history->broker.config.transactional_id_expiration_ms = 60000;
+    history->broker.config.transaction_expiration_check_ms = 1000;
+    history->broker.config.transaction_abort_check_ms = 1000;
+    restart(history, false);
+    transact(history, &producers[0]);
+    time_pass(history, 40);
+    expect(is_known(history, &producers[1]));
+    transact(history, &producers[0]);
+    time_pass(history, 40);
+    expect(is_known(history, &producers[0]));
+    expect(!is_known(history, &producers[1]));
+    expect(!is_known(history, &producers[CLASSIC_PRODUCER]));
+    time_pass(history, 40);
+    expect(!is_known(history, &producers[0]));
+    restart(history, true);
+    for (int i = 0; i < PRODUCERS; i++) {
+        int64_t old = producers[i].id;
+        expect(!is_known(history, &producers[i]));
+        expect(init(history, &producers[i]));
+        expect(producers[i].id > old);
+        transact(history, &producers[i]);
+        expect(is_known(history, &producers[i]));
+    }
+    (void)history_close(history);
+}
+
+int transactions_sim(int count, char **arguments)
+{
+    if (count == 1) {
+        expiry_run();
+    }
     uint64_t first = count > 1 ? strtoull(arguments[1], NULL, 10) : 1;
     uint64_t seeds = count > 2 ? strtoull(arguments[2], NULL, 10) : count > 1 ? 1 : 20;
     for (uint64_t seed = first; seed < first + seeds; seed++) {
