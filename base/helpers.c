@@ -151,6 +151,12 @@ static int64_t helper_stat(const struct op *op)
     return fstat(op->file, &stat) == 0 ? (int64_t)stat.st_size : -errno;
 }
 
+int64_t file_next_data(const struct op *op)
+{
+    off_t position = lseek(op->file, (off_t)op->position, SEEK_DATA);
+    return position < 0 ? -errno : (int64_t)position;
+}
+
 static int64_t answer(int result)
 {
     return result < 0 ? -errno : result;
@@ -175,6 +181,8 @@ static int64_t helper_run(struct op *op)
         return answer(ftruncate(op->file, (off_t)op->size));
     case OP_STAT:
         return helper_stat(op);
+    case OP_DATA:
+        return file_next_data(op);
     case OP_RENAME:
         return answer(rename(op->path, op->path_target));
     case OP_UNLINK:

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -84,8 +85,66 @@ void ring_submit(struct ring *ring, struct op *op)
     }
 }
 
+/* One of the calls of ring_overlap(). */
+struct strand {
+    struct list_node node; /* in ring->parked */
+    struct ring *ring;
+    struct fiber *fiber;
+    const bool *flag; /* waits until it is set; NULL: until something completed */
+    void (*run)(void *argument);
+    void *argument;
+};
+
+/* From inside: the ring's own stack goes on, until what is waited for has come. */
+static void strand_park(struct strand *strand, const bool *flag)
+{
+    strand->flag = flag;
+    list_push_tail(&strand->ring->parked, &strand->node);
+    fiber_stop(strand->fiber);
+}
+
+static void strand_main(void *argument)
+{
+    struct strand *strand = argument;
+    strand->run(strand->argument);
+}
+
+static void strand_go(struct strand *strand)
+{
+    struct ring *ring = strand->ring;
+    check(ring->strand == NULL);
+    ring->strand = strand;
+    if (fiber_is_active(strand->fiber)) {
+        fiber_resume(strand->fiber);
+    } else {
+        fiber_start(strand->fiber, strand_main, strand);
+    }
+    ring->strand = NULL;
+}
+
+/* Once around: who parks again waits for the next step. */
+static void strands_go(struct ring *ring)
+{
+    struct list parked;
+    list_init(&parked);
+    list_splice_tail(&parked, &ring->parked);
+    for (;;) {
+        struct list_node *node = list_pop_head(&parked);
+        if (node == NULL) {
+            return;
+        }
+        struct strand *strand = LIST_ENTRY(node, struct strand, node);
+        if (strand->flag == NULL || *strand->flag) {
+            strand_go(strand);
+        } else {
+            list_push_tail(&ring->parked, node);
+        }
+    }
+}
+
 size_t ring_step(struct ring *ring, uint64_t wait_until_ns)
 {
+    check(ring->strand == NULL);
     ring->backend->step(ring, wait_until_ns);
     size_t count = 0;
     struct list_node *node;
@@ -94,6 +153,9 @@ size_t ring_step(struct ring *ring, uint64_t wait_until_ns)
         ring->in_flight -= 1;
         count += 1;
         op->done(op); /* last: it may submit the op again or free it */
+    }
+    if (!list_is_empty(&ring->parked)) {
+        strands_go(ring);
     }
     return count;
 }
@@ -111,28 +173,70 @@ static void ring_call_done(struct op *op)
 int64_t ring_call(struct ring *ring, struct op *op)
 {
     bool finished = false;
-    bool outer = ring->calling;
     void *owner = op->owner;
     void (*done)(struct op *) = op->done;
     op->owner = &finished;
     op->done = ring_call_done;
-    ring->calling = true;
     ring_submit(ring, op);
-    while (!finished) {
-        ring_step(ring, UINT64_MAX);
-    }
-    ring->calling = outer;
+    ring_await(ring, &finished);
     op->owner = owner;
     op->done = done;
     return op->result;
 }
 
+void ring_await(struct ring *ring, const bool *flag)
+{
+    if (ring->strand != NULL && !*flag) {
+        strand_park(ring->strand, flag);
+        return;
+    }
+    bool outer = ring->calling;
+    ring->calling = true;
+    while (!*flag) {
+        (void)ring_step(ring, UINT64_MAX);
+    }
+    ring->calling = outer;
+}
+
 void ring_wait(struct ring *ring)
 {
+    if (ring->strand != NULL) {
+        strand_park(ring->strand, NULL);
+        return;
+    }
     bool outer = ring->calling;
     ring->calling = true;
     (void)ring_step(ring, UINT64_MAX);
     ring->calling = outer;
+}
+
+void ring_overlap(struct ring *ring, uint32_t count, void (*run)(void *argument), void *argument)
+{
+    check(ring->strand == NULL && list_is_empty(&ring->parked) && count > 0);
+    struct strand *strands = calloc(count, sizeof(*strands));
+    uint32_t opened = 0;
+    while (strands != NULL && opened < count) {
+        struct strand *strand = &strands[opened];
+        *strand = (struct strand){.ring = ring, .run = run, .argument = argument};
+        strand->fiber = fiber_open(RING_STACK_SIZE);
+        if (strand->fiber == NULL) {
+            break;
+        }
+        opened += 1;
+    }
+    for (uint32_t i = 0; i < opened; i++) {
+        strand_go(&strands[i]);
+    }
+    if (opened == 0) {
+        run(argument);
+    }
+    while (!list_is_empty(&ring->parked)) {
+        ring_wait(ring);
+    }
+    for (uint32_t i = 0; i < opened; i++) {
+        fiber_close(strands[i].fiber);
+    }
+    free(strands);
 }
 
 size_t ring_in_flight(const struct ring *ring)
@@ -180,6 +284,7 @@ void ring_init(struct ring *ring, const struct ring_backend *backend)
     ring->backend = backend;
     list_init(&ring->queue);
     list_init(&ring->completed);
+    list_init(&ring->parked);
 }
 
 void ring_refresh_clocks(struct ring *ring)

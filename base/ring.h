@@ -40,6 +40,8 @@ enum op_kind {
     OP_ALLOCATE, /* file, position, size: space is reserved and the file's size covers it */
     OP_TRUNCATE, /* file, size */
     OP_STAT,     /* file; result: size in bytes */
+    OP_DATA,     /* file, position; result: where the next bytes are that may not be zeros, or
+                    -ENXIO: from there on all are. Another error: it cannot be told here */
     OP_RENAME,   /* path -> path_target */
     OP_UNLINK,   /* path, flags: OP_DIRECTORY */
     OP_MKDIR,    /* path; -EEXIST when there */
@@ -135,6 +137,18 @@ int64_t ring_call(struct ring *ring, struct op *op);
 /* Waits for at least one completion and runs what completed; start-up and shutdown only. Like
  * ring_call() it moves a simulated clock by itself. Something must be in flight. */
 void ring_wait(struct ring *ring);
+/* The same until *flag is set, which some completion does. */
+void ring_await(struct ring *ring, const bool *flag);
+
+/*
+ * Calls run(argument) `count` times at once and returns when all of them have returned: each has a
+ * stack of its own (RING_STACK_SIZE), and while one is inside of ring_call(), ring_wait() or
+ * ring_await(), the others go on. So code that does one thing after the other, a recovery, still
+ * keeps the disk busy. With less memory there are fewer of them, at the least one, on the stack of
+ * the caller. Start-up and shutdown only; not from inside of run().
+ */
+#define RING_STACK_SIZE ((size_t)256 << 10)
+void ring_overlap(struct ring *ring, uint32_t count, void (*run)(void *argument), void *argument);
 
 /* Ops submitted and not yet completed. */
 size_t ring_in_flight(const struct ring *ring);

@@ -36,7 +36,9 @@ struct ring {
     size_t in_flight;
     uint64_t now_ns;
     int64_t wall_ms;
-    bool calling; /* inside ring_call() */
+    bool calling;          /* inside ring_call() */
+    struct strand *strand; /* the call of ring_overlap() that runs just now, NULL: none */
+    struct list parked;    /* of struct strand: those that wait */
 };
 
 int ring_open_posix(struct ring **out);
@@ -76,6 +78,8 @@ int socket_listen(const char *host, uint16_t port, int32_t *out, uint16_t *port_
 /* A TCP socket for this address with nodelay, not yet connected; -errno. */
 int socket_open(const struct sockaddr_storage *address);
 int open_flags_native(uint32_t flags);
+/* OP_DATA, at once. */
+int64_t file_next_data(const struct op *op);
 
 #define FILE_MODE 0640
 #define FOLDER_MODE 0750
@@ -122,3 +126,26 @@ void helpers_deinit(struct helpers *helpers);
 void helpers_submit(struct helpers *helpers, struct op *op);
 /* Moves finished ops, with their results, to the tail of `completed`. */
 void helpers_reap(struct helpers *helpers, struct list *completed);
+
+/*
+ * A call with a stack of its own, which may stop in its midst and go on later: many instances of
+ * code that waits can then wait at once (ring_overlap()).
+ *
+ * One thread opens, starts, resumes and closes a fiber. A fiber stops only itself, and who resumes
+ * it is never another fiber.
+ */
+struct fiber;
+
+/* `stack_size` bytes, whole pages, which the kernel gives as they are touched; the page below them
+ * traps. NULL: no memory. */
+[[nodiscard]] struct fiber *fiber_open(size_t stack_size);
+/* Its call must have returned. */
+void fiber_close(struct fiber *fiber);
+/* Calls run(argument) inside; returns when that stops or returns. */
+void fiber_start(struct fiber *fiber, void (*run)(void *argument), void *argument);
+/* Lets a stopped one go on; returns when it stops again or its call returns. */
+void fiber_resume(struct fiber *fiber);
+/* From inside: back to whoever started or resumed it. */
+void fiber_stop(struct fiber *fiber);
+/* Started, and its call has not returned. */
+bool fiber_is_active(const struct fiber *fiber);

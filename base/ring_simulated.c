@@ -309,6 +309,9 @@ static int64_t perform_on_file(struct sim_world *world, struct sim_handle *handl
     bool may_write = (handle->open_flags & OPEN_WRITE) != 0;
     bool direct = (handle->open_flags & OPEN_DIRECT) != 0;
     bool may_read = (handle->open_flags & OPEN_READ) != 0 || !may_write;
+    if (!may_write && (op->kind == OP_WRITE || op->kind == OP_ALLOCATE)) {
+        return -EBADF;
+    }
     switch (op->kind) {
     case OP_READ:
         if (sim_inode_is_folder(handle->inode)) {
@@ -316,18 +319,12 @@ static int64_t perform_on_file(struct sim_world *world, struct sim_handle *handl
         }
         return may_read ? sim_inode_read(handle->inode, op, direct) : -EBADF;
     case OP_WRITE:
-        if (!may_write) {
-            return -EBADF;
-        }
         sim_inode_write(handle->inode, op);
         return (int64_t)op_size(op);
     case OP_SYNC:
         sim_disk_sync(&world->disk, handle->inode);
         return 0;
     case OP_ALLOCATE:
-        if (!may_write) {
-            return -EBADF;
-        }
         sim_inode_allocate(handle->inode, op->position, op->size);
         return 0;
     case OP_TRUNCATE:
@@ -338,6 +335,8 @@ static int64_t perform_on_file(struct sim_world *world, struct sim_handle *handl
         return 0;
     case OP_STAT:
         return (int64_t)sim_inode_size(handle->inode);
+    case OP_DATA:
+        return sim_inode_next_data(handle->inode, op->position);
     default:
         return -ENOTSOCK;
     }

@@ -200,6 +200,9 @@ static bool uring_start(struct ring_uring *uring, struct op *op)
         ring_complete(&uring->ring, op,
                       fstat(op->file, &stat) == 0 ? (int64_t)stat.st_size : -errno);
         return true;
+    case OP_DATA: /* so is its map of extents, but for very scattered files */
+        ring_complete(&uring->ring, op, file_next_data(op));
+        return true;
     case OP_SHUTDOWN: /* the same */
         ring_complete(&uring->ring, op, shutdown(op->file, SHUT_RDWR) == 0 ? 0 : -errno);
         return true;

@@ -614,6 +614,21 @@ uint64_t sim_inode_size(const struct sim_inode *inode)
     return inode->size;
 }
 
+int64_t sim_inode_next_data(const struct sim_inode *inode, uint64_t position)
+{
+    while (position < inode->size) {
+        uint64_t index = position / SIM_PAGE_SIZE;
+        if (index >= inode->page_count) {
+            break;
+        }
+        if (inode->pages[index] != NULL) {
+            return (int64_t)position;
+        }
+        position = (index + 1) * SIM_PAGE_SIZE;
+    }
+    return -ENXIO;
+}
+
 bool sim_inode_is_folder(const struct sim_inode *inode)
 {
     return inode->folder;

@@ -88,9 +88,7 @@ int64_t job_wait(struct job *job)
     job->ended = job_note_outcome;
     job->owner = &outcome;
     job->run(job);
-    while (!outcome.ended) {
-        ring_wait(ring);
-    }
+    ring_await(ring, &outcome.ended);
     return outcome.result;
 }
 

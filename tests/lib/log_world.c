@@ -76,7 +76,7 @@ static const char *const op_names[OP_KINDS] = {
     [OP_READ] = "read",         [OP_WRITE] = "write",       [OP_SYNC] = "sync",
     [OP_ALLOCATE] = "allocate", [OP_TRUNCATE] = "truncate", [OP_STAT] = "stat",
     [OP_RENAME] = "rename",     [OP_UNLINK] = "unlink",     [OP_MKDIR] = "mkdir",
-    [OP_LIST] = "list",
+    [OP_LIST] = "list",         [OP_DATA] = "data",
 };
 
 static void world_trace(const struct log_world *world, const struct op *op)

@@ -19,7 +19,7 @@
 #define KINDS                                                                                      \
     (1U << OP_OPEN | 1U << OP_READ | 1U << OP_WRITE | 1U << OP_SYNC | 1U << OP_ALLOCATE |          \
      1U << OP_TRUNCATE | 1U << OP_STAT | 1U << OP_RENAME | 1U << OP_UNLINK | 1U << OP_MKDIR |      \
-     1U << OP_LIST)
+     1U << OP_LIST | 1U << OP_DATA)
 #define KINDS_SPACE (1U << OP_ALLOCATE | 1U << OP_WRITE | 1U << OP_MKDIR | 1U << OP_RENAME)
 
 enum event { EVENT_OPS, EVENT_ERRORS, EVENT_REFUSED_OPENS, EVENT_FULL, EVENT_FAILED, EVENTS };

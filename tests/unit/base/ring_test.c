@@ -181,6 +181,56 @@ static void files(void **state)
     assert_int_equal(with_path(fixture, OP_UNLINK, target, 0), 0);
 }
 
+/* What several calls of ring_overlap() share. */
+#define OVERLAP 8
+struct overlap {
+    struct fixture *fixture;
+    int started;
+    int ended;
+    int wrong;
+    size_t in_flight_max;
+};
+
+/* No asserts in here: a failed one jumps, and this is another stack. */
+static void overlap_run(void *argument)
+{
+    struct overlap *overlap = argument;
+    struct fixture *fixture = overlap->fixture;
+    int number = overlap->started++;
+    char name[96];
+    char text[64];
+    char back[64] = "";
+    snprintf(name, sizeof(name), "%s/overlap%d", fixture->folder, number);
+    int size = snprintf(text, sizeof(text), "written by call %d", number);
+    int64_t file = with_path(fixture, OP_OPEN, name, OPEN_READ | OPEN_WRITE | OPEN_CREATE);
+    size_t in_flight = ring_in_flight(fixture->ring);
+    overlap->in_flight_max =
+        in_flight > overlap->in_flight_max ? in_flight : overlap->in_flight_max;
+    overlap->wrong += transfer(fixture, OP_WRITE, file, text, (size_t)size, 0) != size;
+    for (int i = 0; i < number; i++) {
+        overlap->wrong += plain(fixture, OP_SYNC, file) != 0;
+        overlap->wrong += transfer(fixture, OP_READ, file, back, sizeof(back), 0) != size;
+    }
+    overlap->wrong += number > 0 && memcmp(text, back, (size_t)size) != 0;
+    overlap->wrong += plain(fixture, OP_CLOSE, file) != 0;
+    overlap->wrong += with_path(fixture, OP_UNLINK, name, 0) != 0;
+    overlap->ended += 1;
+}
+
+static void overlap(void **state)
+{
+    struct fixture *fixture = *state;
+    SKIP_IF_REFUSED(fixture);
+    for (int round = 0; round < 3; round++) {
+        struct overlap shared = {.fixture = fixture};
+        ring_overlap(fixture->ring, OVERLAP, overlap_run, &shared);
+        assert_int_equal(shared.ended, OVERLAP);
+        assert_int_equal(shared.wrong, 0);
+        assert_true(shared.in_flight_max > 1);
+        assert_int_equal(ring_in_flight(fixture->ring), 0);
+    }
+}
+
 static void folders(void **state)
 {
     struct fixture *fixture = *state;
@@ -584,6 +634,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         EACH(files),
+        EACH(overlap),
         EACH(folders),
         EACH(echo),
         EACH(shutdown_ends_what_waits),
