@@ -12,7 +12,7 @@ void files_init(struct files *files, uint32_t count_max)
 {
     *files = (struct files){.count_max = count_max < 4 ? 4 : count_max};
     list_init(&files->idle);
-    list_init(&files->wanted);
+    list_init(&files->waiting);
 }
 
 void file_init(struct file *file)
@@ -33,7 +33,9 @@ void files_close_descriptor(struct store *store, int32_t descriptor)
     struct job *job = job_take(store, NULL, close_run);
     if (job == NULL) {
         struct op op = {.kind = OP_CLOSE, .file = descriptor};
+        files_begin_close(store);
         (void)ring_call(store->ring, &op);
+        files_give(store, true);
         return;
     }
     job->file = descriptor;
@@ -46,11 +48,56 @@ static void file_close(struct store *store, struct file *file)
     if (list_is_linked(&file->node)) {
         list_remove(&file->node);
     }
-    files_close_descriptor(store, file->descriptor);
+    int32_t descriptor = file->descriptor;
     file->state = FILE_CLOSED;
     file->descriptor = -1;
     file->condemned = false;
-    store->files.count -= 1;
+    files_close_descriptor(store, descriptor);
+}
+
+/* Lets those that wait open, and closes as many idle files as the others among them need. */
+static void files_serve(struct store *store)
+{
+    struct files *files = &store->files;
+    while (files->waiting_count > 0 && files->count < files->count_max) {
+        struct job *job = LIST_ENTRY(list_pop_head(&files->waiting), struct job, node);
+        files->waiting_count -= 1;
+        files->count += 1;
+        ring_submit(store->ring, &job->op);
+    }
+    while (files->waiting_count > files->closing_count && !list_is_empty(&files->idle)) {
+        file_close(store, LIST_ENTRY(list_first(&files->idle), struct file, node));
+    }
+}
+
+bool files_take(struct store *store, struct job *job)
+{
+    struct files *files = &store->files;
+    if (files->waiting_count == 0 && files->count < files->count_max) {
+        files->count += 1;
+        return true;
+    }
+    list_push_tail(&files->waiting, &job->node);
+    files->waiting_count += 1;
+    files_serve(store);
+    return false;
+}
+
+void files_begin_close(struct store *store)
+{
+    store->files.closing_count += 1;
+}
+
+void files_give(struct store *store, bool closed)
+{
+    struct files *files = &store->files;
+    check(files->count > 0);
+    files->count -= 1;
+    if (closed) {
+        check(files->closing_count > 0);
+        files->closing_count -= 1;
+    }
+    files_serve(store);
 }
 
 static void file_answer(struct store *store, struct segment *segment, int32_t result)
@@ -88,7 +135,6 @@ static void open_run(struct job *job)
               .flags = OPEN_READ | OPEN_WRITE | store_direct(job->store));
     if (job->op.result < 0) {
         file->state = FILE_CLOSED;
-        job->store->files.count -= 1;
     } else {
         file->state = FILE_OPEN;
         file->descriptor = (int32_t)job->op.result;
@@ -108,31 +154,11 @@ static void file_open(struct store *store, struct segment *segment)
         return;
     }
     file->state = FILE_OPENING;
-    store->files.count += 1;
     job->segment = segment;
     segment_hold(segment);
     check(segment->partition != NULL);
     store_path_offset(store, job->path, segment->partition->name, segment->base_offset, ".log");
     job->run(job);
-}
-
-/* Opens as many of the wanted files as the limit allows, closing idle ones for them. */
-static void files_serve(struct store *store)
-{
-    struct files *files = &store->files;
-    while (!list_is_empty(&files->wanted)) {
-        if (files->count >= files->count_max) {
-            struct list_node *node = list_first(&files->idle);
-            if (node == NULL) {
-                return;
-            }
-            file_close(store, LIST_ENTRY(node, struct file, node));
-        }
-        struct list_node *node = list_pop_head(&files->wanted);
-        struct file *file = LIST_ENTRY(node, struct file, node);
-        file->queued = false;
-        file_open(store, CONTAINER_OF(file, struct segment, file));
-    }
 }
 
 int32_t file_use(struct store *store, struct segment *segment, struct file_user *user)
@@ -149,10 +175,8 @@ int32_t file_use(struct store *store, struct segment *segment, struct file_user 
         return -ENOENT;
     }
     list_push_tail(&file->waiters, &user->node);
-    if (file->state == FILE_CLOSED && !file->queued) {
-        file->queued = true;
-        list_push_tail(&store->files.wanted, &file->node);
-        files_serve(store);
+    if (file->state == FILE_CLOSED) {
+        file_open(store, segment);
     }
     return -EAGAIN;
 }
@@ -160,11 +184,11 @@ int32_t file_use(struct store *store, struct segment *segment, struct file_user 
 void file_adopt(struct store *store, struct segment *segment, int32_t descriptor)
 {
     struct file *file = &segment->file;
-    check(file->state == FILE_CLOSED && !file->queued);
+    check(file->state == FILE_CLOSED);
     file->state = FILE_OPEN;
     file->descriptor = descriptor;
-    store->files.count += 1;
     list_push_tail(&store->files.idle, &file->node);
+    files_serve(store);
 }
 
 void file_unuse(struct store *store, struct segment *segment)
@@ -179,8 +203,8 @@ void file_unuse(struct store *store, struct segment *segment)
         file_close(store, file);
     } else {
         list_push_tail(&store->files.idle, &file->node);
+        files_serve(store);
     }
-    files_serve(store);
 }
 
 void file_condemn(struct store *store, struct segment *segment)
@@ -188,7 +212,6 @@ void file_condemn(struct store *store, struct segment *segment)
     struct file *file = &segment->file;
     if (file->state == FILE_OPEN && file->users == 0) {
         file_close(store, file);
-        files_serve(store);
     } else if (file->state != FILE_CLOSED) {
         file->condemned = true;
     }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Descriptors of log files: opened at first use, shared by all users of a segment, closed when
- * they are the longest unused and `count_max` would be passed. When every descriptor is in use,
- * who wants one more waits: the number is a promise to the accept loop.
+ * Descriptors. Log files are opened at first use, shared by all users of a segment, closed when
+ * they are the longest unused and somebody needs the descriptor; a job's own files are counted with
+ * them, from before the open to behind the close. When every descriptor is in use, who wants one
+ * more waits: the number is a promise to the accept loop.
  *
  *   CLOSED -> OPENING -> OPEN (users > 0) <-> OPEN (users 0, in `idle`) -> CLOSED
+ *
+ * F1  A job that holds a descriptor, its own or a segment's, asks for no second one: whoever holds
+ *     one gets on without those that wait.
  */
 #pragma once
 
@@ -14,6 +18,7 @@
 #include "base/list.h"
 #include "base/ring.h"
 
+struct job;
 struct segment;
 struct store;
 
@@ -28,27 +33,37 @@ struct file {
     enum file_state state;
     int32_t descriptor;
     uint32_t users;
-    bool queued;           /* in files->wanted, waiting for a free descriptor */
     bool condemned;        /* closed as soon as its users are gone */
-    struct list_node node; /* in files->idle or files->wanted */
+    struct list_node node; /* in files->idle */
     struct list waiters;   /* of struct file_user */
 };
 
 struct files {
-    uint32_t count; /* open and opening */
+    uint32_t count; /* open, opening and closing */
     uint32_t count_max;
-    struct list idle;   /* longest unused first */
-    struct list wanted; /* of struct file */
+    uint32_t waiting_count;
+    uint32_t closing_count; /* of `count`: on their way back */
+    struct list idle;       /* of struct file, longest unused first */
+    struct list waiting;    /* of struct job, whose next op is an open; first come first served */
 };
 
 void files_init(struct files *files, uint32_t count_max);
 void file_init(struct file *file);
 /* The descriptor, now used once more; -EAGAIN: user->ready() will bring it; or another -errno. */
 int32_t file_use(struct store *store, struct segment *segment, struct file_user *user);
-/* A descriptor that a job opened itself; it counts and is idle afterwards. */
+/* A descriptor that a job opened becomes the segment's; it is idle afterwards. */
 void file_adopt(struct store *store, struct segment *segment, int32_t descriptor);
 void file_unuse(struct store *store, struct segment *segment);
 /* Closes now, or when the last user lets go. */
 void file_condemn(struct store *store, struct segment *segment);
 /* Closes in the background; nobody waits for it. */
 void files_close_descriptor(struct store *store, int32_t descriptor);
+
+/* ---- for storage/job.c ---- */
+
+/* Before a job's open. False: no descriptor is free; the job's op is submitted when one is. */
+[[nodiscard]] bool files_take(struct store *store, struct job *job);
+/* A job's close is about to be submitted. */
+void files_begin_close(struct store *store);
+/* A job's open failed, or its close is through (`closed`). */
+void files_give(struct store *store, bool closed);

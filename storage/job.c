@@ -27,6 +27,9 @@ struct job *job_take(struct store *store, struct partition *partition, void (*ru
 static void job_done(struct op *op)
 {
     struct job *job = op->owner;
+    if (op->kind == OP_CLOSE || (op->kind == OP_OPEN && op->result < 0)) {
+        files_give(job->store, op->kind == OP_CLOSE);
+    }
     job->run(job);
 }
 
@@ -34,7 +37,12 @@ void job_submit(struct job *job)
 {
     job->op.owner = job;
     job->op.done = job_done;
-    ring_submit(job->store->ring, &job->op);
+    if (job->op.kind == OP_CLOSE) {
+        files_begin_close(job->store);
+    }
+    if (job->op.kind != OP_OPEN || files_take(job->store, job)) {
+        ring_submit(job->store->ring, &job->op);
+    }
 }
 
 void job_end(struct job *job, int64_t result)

@@ -45,7 +45,8 @@ struct job {
     int64_t size;
     uint32_t index;
     bool flag;
-    uint8_t *memory; /* a run or page of the job */
+    struct list_node node; /* in files->waiting */
+    uint8_t *memory;       /* a run or page of the job */
     size_t memory_size;
     struct iovec slice;
     struct file_user user;
@@ -83,6 +84,7 @@ struct job {
 /* NULL when the heap refuses. `partition` may be NULL; the job holds it until it ends. */
 [[nodiscard]] struct job *job_take(struct store *store, struct partition *partition,
                                    void (*run)(struct job *job));
+/* An open waits until a descriptor is free (storage/files). */
 void job_submit(struct job *job);
 /* Gives the job back, then lets the parent go on with `result` in its op. */
 void job_end(struct job *job, int64_t result);
