@@ -7,8 +7,9 @@
  *
  *   CLOSED -> OPENING -> OPEN (users > 0) <-> OPEN (users 0, in `idle`) -> CLOSED
  *
- * F1  A job that holds a descriptor, its own or a segment's, asks for no second one: whoever holds
- *     one gets on without those that wait.
+ * F1  A job that holds a descriptor, its own or a segment's, asks for no second one, so whoever
+ *     holds one gets on without those that wait. Key builds (storage/key_build) do; there are two
+ *     of them at most, which leaves two of the least count_max for the others.
  */
 #pragma once
 
@@ -39,8 +40,8 @@ struct file {
 };
 
 struct files {
-    uint32_t count; /* open, opening and closing */
-    uint32_t count_max;
+    uint32_t count;     /* open, opening and closing */
+    uint32_t count_max; /* 4 at least, F1 */
     uint32_t waiting_count;
     uint32_t closing_count; /* of `count`: on their way back */
     struct list idle;       /* of struct file, longest unused first */

@@ -26,6 +26,7 @@ struct recovery {
     struct tail_header tail;
     bool has_rows; /* they came with the header's read */
     int64_t file_size;
+    int64_t plain_offset; /* of a walk: no batch from there on names a producer */
 };
 
 static enum status recovery_read_tail(struct recovery *recovery)
@@ -232,9 +233,11 @@ static int64_t recovery_settle(struct scan *scan, struct partition *partition, b
         if (until > position) {
             recovery_keep_rest(scan, partition, position, until);
         }
-        struct op op = {.kind = OP_TRUNCATE, .file = scan->file, .size = (uint64_t)position};
-        result = PLANTED(REST_LEFT) ? 0 : ring_call(store->ring, &op);
-        scan->file_size = position;
+        if (until > position || !recovery_is_settled(scan, position)) {
+            struct op op = {.kind = OP_TRUNCATE, .file = scan->file, .size = (uint64_t)position};
+            result = PLANTED(REST_LEFT) ? 0 : ring_call(store->ring, &op);
+            scan->file_size = position;
+        }
     }
     if (result >= 0 && !PLANTED(WALK_NOT_SYNCED)) {
         struct op op = {.kind = OP_SYNC, .file = scan->file};
@@ -284,10 +287,13 @@ static enum status recovery_walk(struct recovery *recovery)
         .dense = recovery->has_tail,
         .epochs = &partition->epochs,
     };
+    int64_t walked_offset = walk.offset;
     scan_batches(&scan, &walk);
     if (scan.error == 0) {
         scan_finish(&scan, walk.position);
         segment->end_offset = walk.offset;
+        recovery->plain_offset =
+            walk.producers_until > walked_offset ? walk.producers_until : walked_offset;
     }
     int64_t result = scan.error;
     if (result == 0) {
@@ -523,8 +529,10 @@ static bool recovery_is_hinted(struct partition *partition, const struct folder 
     return true;
 }
 
+/* *plain_offset: from there on no batch names a producer; INT64_MAX when nothing was walked. */
 static enum status recovery_load_segments(struct partition *partition, struct folder *folder,
-                                          int64_t offset_until, bool epochs_known)
+                                          int64_t offset_until, bool epochs_known,
+                                          int64_t *plain_offset)
 {
     for (uint32_t i = 0; i < folder->base_count; i++) {
         int64_t base = folder->bases[i];
@@ -539,6 +547,7 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
             .next_epoch = -1,
             .next_base = i + 1 == folder->base_count ? INT64_MAX : folder->bases[i + 1],
             .offset_until = offset_until,
+            .plain_offset = INT64_MAX,
         };
         bool follows = true;
         bool hinted = recovery_is_hinted(partition, folder, i, offset_until);
@@ -581,6 +590,7 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
             return status;
         }
         segment->timestamp_visible = segment->timestamp_max;
+        *plain_offset = recovery.plain_offset;
         if (!recovery.last) {
             segment->sealed = true;
             segment->end_offset = recovery.next_base;
@@ -637,8 +647,9 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
     bool known = false;
     status = folder_load_epochs(partition, &known);
     struct epochs saved = partition->epochs;
+    int64_t plain_offset = INT64_MAX;
     if (status == STATUS_OK) {
-        status = recovery_load_segments(partition, &folder, offset_until, known);
+        status = recovery_load_segments(partition, &folder, offset_until, known, &plain_offset);
     }
     if (status == STATUS_OK && !known) {
         status = recovery_find_epochs(partition);
@@ -654,7 +665,7 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
         }
         /* What the walk learned must be on disk before D passes it. */
         partition->epochs_changed = !known || !epochs_equal(&partition->epochs, &saved);
-        status = recovery_load_producers(partition, &folder);
+        status = recovery_load_producers(partition, &folder, plain_offset);
     }
     if (status == STATUS_OK) {
         partition_keys_load(partition);

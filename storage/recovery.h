@@ -6,7 +6,8 @@
  *   R2  From D on batches are walked; the first bad one ends the log, whatever lies behind it. Its
  *       bytes are kept aside as `<base>.cut-<position>` (at most 64 MiB) and one line names them.
  *   R3  What the walk accepted is synced before the high watermark covers it.
- *   R4  Behind the end the file is cut, so that no stale bytes remain.
+ *   R4  Behind the end the file is cut, so that no stale bytes remain; space that was taken ahead
+ *       and holds zeros alone may stay.
  *   R5  Run twice it finds the same.
  *   R6  Names are synced before what lies under them is believed to last: a process may have died
  *       between the making of a name and its sync, and a power cut may follow.

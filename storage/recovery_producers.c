@@ -247,7 +247,8 @@ static enum status find_none(struct partition *partition, int64_t *from)
     return STATUS_OK;
 }
 
-enum status recovery_load_producers(struct partition *partition, const struct folder *folder)
+enum status recovery_load_producers(struct partition *partition, const struct folder *folder,
+                                    int64_t plain_offset)
 {
     int64_t snapshot;
     enum status status = load_snapshot(partition, folder, &snapshot);
@@ -280,7 +281,7 @@ enum status recovery_load_producers(struct partition *partition, const struct fo
         }
         from = snapshot;
     }
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && from < plain_offset) {
         status = replay(partition, partition->producers, from < start ? start : from, INT64_MAX);
     }
     for (int32_t i = 0; i < partition->segment_count; i++) {

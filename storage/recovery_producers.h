@@ -7,12 +7,17 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "wire/status.h"
 
 struct folder;
 struct partition;
 struct segment;
 
-enum status recovery_load_producers(struct partition *partition, const struct folder *folder);
+/* From `plain_offset` on recovery has just seen all batches, and none names a producer: they are
+ * not read again. INT64_MAX: it has not. */
+enum status recovery_load_producers(struct partition *partition, const struct folder *folder,
+                                    int64_t plain_offset);
 /* Blocking: facts of a sealed segment that recovery put off. */
 enum status recovery_know(struct segment *segment);

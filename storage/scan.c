@@ -135,10 +135,21 @@ bool scan_crc(struct scan *scan, int64_t position, int64_t size, uint32_t *crc)
     return true;
 }
 
+/* Space that was taken and never written is not read: its zeros cost as much as bytes. */
+static int64_t scan_pass_hole(struct scan *scan, int64_t position)
+{
+    if (position >= scan->start && position < scan->end) {
+        return position;
+    }
+    struct op op = {.kind = OP_DATA, .file = scan->file, .position = (uint64_t)position};
+    int64_t result = ring_call(scan->store->ring, &op);
+    return result == -ENXIO ? scan->file_size : result < position ? position : result;
+}
+
 int64_t scan_nonzero(struct scan *scan, int64_t position, int64_t gap)
 {
     int64_t until = position + gap < scan->file_size ? position + gap : scan->file_size;
-    while (position < until) {
+    while ((position = scan_pass_hole(scan, position)) < until) {
         int64_t part = BLOCK_SIZE - position % BLOCK_SIZE;
         part = part < until - position ? part : until - position;
         const uint8_t *data = scan_bytes(scan, position, part);
@@ -210,6 +221,9 @@ void scan_batches(struct scan *scan, struct scan_walk *walk)
         walk->epoch = header.leader_epoch;
         walk->position += size;
         walk->offset = batch_last_offset(&header) + 1;
+        if (header.producer_id >= 0) {
+            walk->producers_until = walk->offset;
+        }
     }
 }
 

@@ -42,12 +42,13 @@ bool scan_crc(struct scan *scan, int64_t position, int64_t size, uint32_t *crc);
 int64_t scan_nonzero(struct scan *scan, int64_t position, int64_t gap);
 
 struct scan_walk {
-    int64_t position;      /* in: a batch boundary; out: behind the last good batch */
-    int64_t offset;        /* in: the least next offset; out: behind the last good batch */
-    int64_t offset_until;  /* stops at this offset */
-    int32_t epoch;         /* in: epochs below it are refused; out: the last one */
-    bool dense;            /* offsets must follow without gaps */
-    struct epochs *epochs; /* learns epochs, or NULL */
+    int64_t position;        /* in: a batch boundary; out: behind the last good batch */
+    int64_t offset;          /* in: the least next offset; out: behind the last good batch */
+    int64_t offset_until;    /* stops at this offset */
+    int32_t epoch;           /* in: epochs below it are refused; out: the last one */
+    bool dense;              /* offsets must follow without gaps */
+    struct epochs *epochs;   /* learns epochs, or NULL */
+    int64_t producers_until; /* out: behind the last batch that names a producer */
 };
 /* Takes good batches into the rows of the segment, and stops at the first bad one. */
 void scan_batches(struct scan *scan, struct scan_walk *walk);

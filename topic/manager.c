@@ -3,6 +3,8 @@
 
 /* Arrays of the records of one change: 100,000 partitions of a few integers each. */
 #define SCRATCH_SIZE_MAX (64 * MIB)
+/* Partitions that are opened at the same time: enough that a disk has always something to do. */
+#define OPEN_AT_ONCE 32
 
 void manager_init(struct manager *manager, const struct manager_options *options)
 {
@@ -18,8 +20,8 @@ void manager_init(struct manager *manager, const struct manager_options *options
     arena_init(&manager->scratch, options->pages, SCRATCH_SIZE_MAX);
 }
 
-static enum status partition_start(struct manager *manager, struct image_topic *topic,
-                                   int32_t index, bool fresh)
+static enum status partition_load(struct manager *manager, struct image_topic *topic, int32_t index,
+                                  bool fresh)
 {
     struct image_partition *place = &topic->partitions[index];
     check(place->core == manager->core);
@@ -32,36 +34,93 @@ static enum status partition_start(struct manager *manager, struct image_topic *
         .fresh = fresh,
     };
     topic_config_to_partition(&topic->config, &options.config);
-    enum status status = partition_open(&place->local, manager->store, &options);
+    struct partition *partition = NULL;
+    enum status status = partition_open(&partition, manager->store, &options);
+    place->local = status == STATUS_OK ? partition : NULL;
+    return status;
+}
+
+/* What follows partition_load(). */
+static void partition_admit(struct manager *manager, struct image_topic *topic, int32_t index,
+                            enum status status)
+{
     if (status != STATUS_OK) {
-        place->local = NULL;
         diag_line(manager->diag, DIAG_ERROR, "topic/manager", "partition cannot be opened",
                   "partition=%s-%d status=%s remedy=\"see the line of storage above; other "
                   "partitions are served\"",
                   topic->name, index, status_name(status));
-        return status;
+        return;
     }
     manager->partition_count++;
     if (manager->listener.partition_opened != NULL) {
         manager->listener.partition_opened(manager->listener.context, topic, index);
     }
-    return STATUS_OK;
+}
+
+/* Walks the partitions of this core that are not open. */
+struct opening {
+    struct manager *manager;
+    struct list_node *node; /* topic */
+    int32_t index;          /* of the next partition there */
+};
+
+static void opening_init(struct opening *opening, struct manager *manager)
+{
+    *opening = (struct opening){.manager = manager, .node = manager->image->topics.head.next};
+}
+
+/* False: there is no other. */
+static bool opening_next(struct opening *opening, struct image_topic **topic, int32_t *index)
+{
+    const struct manager *manager = opening->manager;
+    while (opening->node != &manager->image->topics.head) {
+        *topic = LIST_ENTRY(opening->node, struct image_topic, node);
+        *index = opening->index;
+        if (*index == (*topic)->partition_count) {
+            opening->node = opening->node->next;
+            opening->index = 0;
+            continue;
+        }
+        opening->index += 1;
+        const struct image_partition *place = &(*topic)->partitions[*index];
+        if (place->core == manager->core && place->local == NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One of OPEN_AT_ONCE that share the walk. */
+static void opening_run(void *argument)
+{
+    struct opening *opening = argument;
+    struct image_topic *topic;
+    int32_t index;
+    while (opening_next(opening, &topic, &index)) {
+        (void)!partition_load(opening->manager, topic, index, false);
+    }
 }
 
 int32_t manager_open_partitions(struct manager *manager, int32_t *cut_count)
 {
     int32_t failures = 0;
+    struct opening opening;
+    opening_init(&opening, manager);
+    ring_overlap(manager->peers->peers[manager->core].ring, OPEN_AT_ONCE, opening_run, &opening);
     LIST_EACH (&manager->image->topics, node) {
         struct image_topic *topic = LIST_ENTRY(node, struct image_topic, node);
         for (int32_t i = 0; i < topic->partition_count; i++) {
-            if (topic->partitions[i].core != manager->core) {
+            struct image_partition *place = &topic->partitions[i];
+            if (place->core != manager->core) {
                 continue;
             }
-            if (partition_start(manager, topic, i, false) != STATUS_OK) {
+            /* Once more alone: with others at the same time the memory may have been short. */
+            enum status status =
+                place->local != NULL ? STATUS_OK : partition_load(manager, topic, i, false);
+            partition_admit(manager, topic, i, status);
+            if (status != STATUS_OK) {
                 failures++;
-                continue;
-            }
-            if (partition_facts(topic->partitions[i].local).epoch_bump_due) {
+            } else if (partition_facts(place->local).epoch_bump_due) {
                 (*cut_count)++;
             }
         }
@@ -121,7 +180,7 @@ static void on_partition_added(void *context, struct image_topic *topic, int32_t
 {
     struct manager *manager = context;
     if (topic->partitions[index].core == manager->core) {
-        (void)!partition_start(manager, topic, index, true);
+        partition_admit(manager, topic, index, partition_load(manager, topic, index, true));
     }
 }
 
