@@ -11,6 +11,8 @@
 #include "storage/partition_state.h"
 #include "storage/tend.h"
 
+_Static_assert(KEY_BUILDS_MAX <= 2, "F1 of storage/files counts on it");
+
 /* Read at a time; some 0.7 ms of small records. A larger batch gets a window of its own. */
 #define BUILD_WINDOW_SIZE (INT64_C(2) * BLOCK_SIZE)
 
