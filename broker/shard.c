@@ -412,6 +412,7 @@ static void load_step(struct shard *shard)
     if (shard->read_state == SHARD_READ_DONE) {
         bool starved = shard->read.status == STATUS_NO_MEMORY;
         status = replay_read(shard);
+        store_yield_keys(shard->core->store); /* S6 */
         partition_read_release(shard->partition, &shard->read);
         shard->read_state = SHARD_READ_NONE;
         if (starved) {

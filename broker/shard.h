@@ -20,6 +20,8 @@
  * S4  Replay applies each record exactly as done() would have. Newest value of a key wins; a null
  *     value removes.
  * S5  Loading reads SHARD_LOAD_SIZE at a time and lets the core turn in between.
+ * S6  State comes before caches: recovery, which is first, may have made key indexes of half of the
+ *     core's memory, and a load takes it back from them.
  */
 #pragma once
 
