@@ -16,6 +16,8 @@ _Static_assert(KEY_BUILDS_MAX <= 2, "F1 of storage/files counts on it");
 /* Read at a time; some 0.7 ms of small records. A larger batch gets a window of its own. */
 #define BUILD_WINDOW_SIZE (INT64_C(2) * BLOCK_SIZE)
 
+#define BUILD_INDEX_SIZE_MIN (UINT64_C(192) << 10)
+
 struct key_build {
     struct segment *segment;
     int64_t position; /* of the next batch */
@@ -24,6 +26,7 @@ struct key_build {
     int64_t window_size;
     uint8_t *window; /* a run */
     struct keyed *keyed;
+    uint64_t index_size; /* bytes that it may take */
     struct key_spill spill;
     struct hint_header header;
     uint64_t seed;
@@ -88,7 +91,7 @@ static bool build_check(const struct key_build *build)
 /* At half of its size, so that any one batch fits: what no index takes would leave no table. */
 static bool build_is_full(const struct key_build *build)
 {
-    return keyed_size(build->keyed) > build->segment->store->key_index_size_max / 2;
+    return keyed_size(build->keyed) > build->index_size / 2;
 }
 
 /* Bytes of the batch at build->position, whose header the window has; 0: there cannot be one. */
@@ -127,7 +130,7 @@ static int64_t build_take(struct key_build *build)
         partition_keys_feed(segment->store, build->keyed, bytes_of(build_at(build), (size_t)size),
                             build->position);
         if (!keyed_is_whole(build->keyed)) {
-            return -ENOMEM;
+            return -E2BIG; /* one batch with more keys than half an index */
         }
         build->position += size;
     }
@@ -146,11 +149,24 @@ static bool build_resize(struct key_build *build, int64_t size)
     return build->window != NULL;
 }
 
+/* Half of what indexes may still take of the heap (partition_keys.c): the other half is for those
+ * that are written to, and whoever needs memory more. */
+static uint64_t build_room(const struct store *store)
+{
+    uint64_t left = store->heap->size_max / 2;
+    left = left > store->heap->size ? (left - store->heap->size) / 2 : 0;
+    return left < store->key_index_size_max ? left : store->key_index_size_max;
+}
+
 static bool build_open_index(struct key_build *build)
 {
     struct store *store = build->segment->store;
-    build->keyed = keyed_open(store->heap, store->hash_seed, store->key_index_size_max,
-                              store->memtable_shards);
+    build->index_size = build_room(store);
+    if (build->index_size < BUILD_INDEX_SIZE_MIN) {
+        return false;
+    }
+    build->keyed =
+        keyed_open(store->heap, store->hash_seed, build->index_size, store->memtable_shards);
     return build->keyed != NULL;
 }
 
@@ -233,6 +249,7 @@ static void spill_run(struct job *job)
     }
     if (job->op.result >= 0) {
         keyed_close(build->keyed);
+        build->keyed = NULL;
         job->op.result = build_open_index(build) ? 0 : -ENOMEM;
     }
     JOB_END(job, job->op.result);
@@ -374,7 +391,7 @@ static void build_ended(struct job *job, int64_t result)
     store->key_builds -= 1;
     bool over = partition->stopping || partition->removing || partition->broken ||
                 !segment_is_listed(segment);
-    if (result < 0 && result != -EAGAIN && !over) {
+    if (result < 0 && result != -EAGAIN && result != -ENOMEM && !over) {
         segment->keys_refused = true;
         diag_line(store->diag, DIAG_WARN, "storage/keys",
                   "no key table could be made; it is tried again when a key is looked up",
@@ -428,6 +445,9 @@ void key_build_start(struct partition *partition, bool idle)
     }
     struct segment *segment = build_choose(partition, idle);
     if (segment == NULL) {
+        return;
+    }
+    if (idle && build_room(store) < BUILD_INDEX_SIZE_MIN) {
         return;
     }
     if (store->key_builds == KEY_BUILDS_MAX) {

@@ -331,6 +331,55 @@ static void tables_larger_than_memory(void **state)
     fixture_close(fixture);
 }
 
+/* Whatever a look-up waits for, the end of its partition ends it. */
+static void an_end_while_looking(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_open(13, false, 20000);
+    for (int i = 0; i < 60; i++) {
+        put_some(fixture, 20);
+    }
+    log_world_sleep(&fixture->world, 3000);
+    fixture_configure(fixture, true);
+    for (int i = 0; i < 100 && find(fixture, BYTES_LITERAL("a")).status == STATUS_PENDING; i++) {
+        log_world_sleep(&fixture->world, 100);
+    }
+    for (uint32_t round = 0; round < 60; round++) {
+        char path[64];
+        uint32_t number = (uint32_t)random_below(&fixture->random, 3);
+        struct ring_listing listing = {.names = (char *)fixture->memory,
+                                       .size_max = sizeof(fixture->memory)};
+        struct op list = {.kind = OP_LIST, .path = "/data/orders-3", .listing = &listing};
+        int64_t count = ring_call(fixture->world.ring, &list);
+        const char *name = listing.names;
+        for (int64_t i = 0; i < count; i++, name += strlen(name) + 1) {
+            size_t size = strlen(name);
+            if (size > 5 && strcmp(name + size - 5, ".hint") == 0) {
+                snprintf(path, sizeof(path), "/data/orders-3/%s", name);
+                (void)log_world_flip(&fixture->world, path, 9000 + number, 1);
+            }
+        }
+        bool done = false;
+        struct partition_key_find find = {
+            .key = BYTES_LITERAL("nobody"), .done = find_done, .owner = &done};
+        partition_key_find(fixture->partition, &find);
+        for (uint32_t tick = 0; tick < round * 5 && !done; tick++) {
+            (void)log_world_tick(&fixture->world);
+        }
+        fixture_again(fixture, round % 2 == 0);
+        assert_true(done);
+        assert_true(find.status == STATUS_KAFKA_STORAGE_ERROR || find.status == STATUS_OK);
+        assert_int_equal(find.offset, -1);
+    }
+    (void)expect_all(fixture);
+    bool done = false;
+    struct partition_key_find find = {
+        .key = BYTES_LITERAL("nobody"), .done = find_done, .owner = &done};
+    partition_key_find(fixture->partition, &find);
+    fixture_close(fixture);
+    assert_true(done);
+}
+
 /* ---- without a broker ---- */
 
 struct offline {
@@ -481,6 +530,7 @@ int main(void)
         cmocka_unit_test(upkeep_makes_tables),
         cmocka_unit_test(a_damaged_table_is_made_again),
         cmocka_unit_test(tables_larger_than_memory),
+        cmocka_unit_test(an_end_while_looking),
         cmocka_unit_test(files_alone_tell_the_newest),
         cmocka_unit_test(transactions_over_segments),
     };
