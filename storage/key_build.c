@@ -306,13 +306,11 @@ static void build_hint_run(struct job *job)
     check(segment->keyed == NULL && segment->finished);
     segment->keyed = build->keyed;
     build->keyed = NULL;
+    job->store->key_indexes += 1;
     segment->finished = false; /* nobody takes its files away meanwhile */
     JOB_CALL(job, job_call(job, hint_write_job(segment, &build->spill)));
     segment->finished = true;
-    if (segment->keyed != NULL) {
-        keyed_close(segment->keyed);
-        segment->keyed = NULL;
-    }
+    segment_close_keys(segment);
     if (job->op.result >= 0 && segment->keys != SEGMENT_KEYS_THERE) {
         job->op.result = -ENOMEM;
     }

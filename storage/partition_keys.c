@@ -50,16 +50,14 @@ static bool keys_open(struct segment *segment)
     if (segment->keyed == NULL && keys_have_room(store)) {
         segment->keyed = keyed_open(store->heap, store->hash_seed, store->key_index_size_max,
                                     store->memtable_shards);
+        store->key_indexes += segment->keyed != NULL;
     }
     return segment->keyed != NULL;
 }
 
 static void keys_drop(struct segment *segment)
 {
-    if (segment->keyed != NULL) {
-        keyed_close(segment->keyed);
-        segment->keyed = NULL;
-    }
+    segment_close_keys(segment);
     segment->key_index = false;
 }
 
@@ -207,6 +205,22 @@ void partition_keys_configure(struct partition *partition)
         segment->key_index = true;
     } else {
         partition->roll_due = true; /* an index knows its segment from the first batch on */
+    }
+}
+
+void partition_keys_relieve(struct store *store)
+{
+    LIST_EACH (&store->partitions, node) {
+        struct partition *partition = LIST_ENTRY(node, struct partition, node);
+        for (int32_t i = 0; i < partition->segment_count; i++) {
+            struct segment *segment = partition->segments[i];
+            if (store->key_indexes == 0 || keys_have_room(store)) {
+                return;
+            }
+            if (segment->keyed != NULL && !segment->keyed_lent) {
+                keys_drop(segment);
+            }
+        }
     }
 }
 

@@ -59,6 +59,15 @@ void segment_unload_rows(struct segment *segment)
     segment->rows_loaded = false;
 }
 
+void segment_close_keys(struct segment *segment)
+{
+    if (segment->keyed != NULL) {
+        keyed_close(segment->keyed);
+        segment->keyed = NULL;
+        segment->store->key_indexes -= 1;
+    }
+}
+
 void segment_drop(struct segment *segment)
 {
     check_magic(segment, SEGMENT_MAGIC);
@@ -75,9 +84,7 @@ void segment_drop(struct segment *segment)
         list_remove(&segment->file.node);
     }
     segment_unload_rows(segment);
-    if (segment->keyed != NULL) {
-        keyed_close(segment->keyed);
-    }
+    segment_close_keys(segment);
     segment->magic = 0;
     heap_release(store->heap, segment, sizeof(*segment));
 }
@@ -236,10 +243,7 @@ void segment_keys_written(struct segment *segment, bool there)
     segment->keys_instance = 0;
     segment_note_keys(segment, there);
     segment->keyed_lent = false;
-    if (segment->keyed != NULL) {
-        keyed_close(segment->keyed);
-        segment->keyed = NULL;
-    }
+    segment_close_keys(segment);
     segment->key_index = false;
     if (there) {
         segment->keys_refused = false;

@@ -153,6 +153,8 @@ bool segment_is_listed(const struct segment *segment);
 void segment_lose_keys(struct segment *segment);
 /* What the hint on disk says of its key table; one that was just written is another one. */
 void segment_note_keys(struct segment *segment, bool there);
+/* Gives up the index in memory, if there is one. */
+void segment_close_keys(struct segment *segment);
 /* Its hint was written, with a key table or without: nobody needs the index in memory any more. */
 void segment_keys_written(struct segment *segment, bool there);
 

@@ -46,6 +46,7 @@ struct store {
     struct list broken;          /* a write failed; reloaded by the next upkeep */
     struct list asking;          /* look for weir.request each second; soonest first */
     struct list key_wanted;      /* somebody waits for a key table, too many are being made */
+    uint32_t key_indexes;        /* segments whose keys are in memory */
     uint32_t key_builds;         /* tables being made from logs */
     uint64_t key_index_size_max; /* of one segment's keys in memory */
     struct list deleting;        /* jobs that wait to unlink, storage/removal.h */
