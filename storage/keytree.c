@@ -493,24 +493,37 @@ struct keytree_record *keytree_step(struct keytree_cursor *cursor)
     return leaf_record(cursor->tree, leaf, position);
 }
 
-struct keytree_record *keytree_seek(const struct keytree *tree, struct bytes key, uint32_t wanted,
-                                    struct keytree_cursor *cursor)
+void keytree_approach(const struct keytree *tree, struct bytes key, struct keytree_cursor *cursor)
 {
     *cursor = (struct keytree_cursor){.tree = tree};
-    if (tree->root == NULL) {
+    if (tree->root != NULL) {
+        cursor->leaf = tree_leaf_of(tree, key);
+        leaf_prefetch(cursor->leaf);
+    }
+}
+
+struct keytree_record *keytree_arrive(struct bytes key, uint32_t wanted,
+                                      struct keytree_cursor *cursor)
+{
+    const struct leaf *leaf = cursor->leaf;
+    if (leaf == NULL) {
         return NULL;
     }
-    const struct leaf *leaf = tree_leaf_of(tree, key);
-    leaf_prefetch(leaf);
-    cursor->leaf = leaf;
-    cursor->position = leaf_position(tree, leaf, key);
+    cursor->position = leaf_position(cursor->tree, leaf, key);
     /* Records lie anywhere: the first few are asked for at once, the others as the cursor goes. */
     uint32_t first = wanted < AHEAD ? wanted : AHEAD;
     for (uint32_t i = cursor->position; i < leaf->count && i < cursor->position + first; i++) {
-        __builtin_prefetch(leaf_record(tree, leaf, i));
+        __builtin_prefetch(leaf_record(cursor->tree, leaf, i));
     }
     cursor->wanted = wanted - first;
     return keytree_step(cursor);
+}
+
+struct keytree_record *keytree_seek(const struct keytree *tree, struct bytes key, uint32_t wanted,
+                                    struct keytree_cursor *cursor)
+{
+    keytree_approach(tree, key, cursor);
+    return keytree_arrive(key, wanted, cursor);
 }
 
 /* ---- check ---- */

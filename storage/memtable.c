@@ -26,9 +26,14 @@ static uint64_t now_ns(const struct memtable *memtable)
     return memtable->options.now_ns(memtable->options.clock);
 }
 
+bool shard_trylock(struct memtable_shard *shard)
+{
+    return shard->guard == NULL || pthread_mutex_trylock(shard->guard) == 0;
+}
+
 void shard_lock(struct memtable *memtable, struct memtable_shard *shard)
 {
-    if (shard->guard == NULL || pthread_mutex_trylock(shard->guard) == 0) {
+    if (shard_trylock(shard)) {
         return;
     }
     uint64_t begin_ns = shard->latencies == NULL ? 0 : now_ns(memtable);

@@ -5,7 +5,9 @@
  *
  * Locks are chosen when it is made. A broker's core takes none, and every call below must then come
  * from that core. With one lock, or one for each shard, any thread may call anything but
- * memtable_close(). A lock is held for one key, or for a few when a scan copies them.
+ * memtable_close(). A lock is held for one key, or for a few when a scan copies them: of up to
+ * eight shards at once, while it looks for its first keys. No shard's lock is waited for with
+ * another one's in hand.
  *
  * T1  Newest wins: an entry replaces one of the same key unless its offset is smaller.
  * T2  A snapshot is one consistent cut. The cut is one atomic step of `generation`. A put reads it

@@ -79,6 +79,7 @@ struct memtable {
 void memtable_lock(struct memtable *memtable);
 void memtable_unlock(struct memtable *memtable);
 void shard_lock(struct memtable *memtable, struct memtable_shard *shard);
+bool shard_trylock(struct memtable_shard *shard);
 void shard_unlock(struct memtable_shard *shard);
 /* The shard's lock is held. */
 void shard_count_up(struct memtable_shard *shard);
