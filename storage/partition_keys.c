@@ -72,21 +72,6 @@ static void keys_drop_sealed(struct partition *partition)
     }
 }
 
-void store_yield_keys(struct store *store)
-{
-    if (keys_have_room(store)) {
-        return;
-    }
-    LIST_EACH (&store->partitions, node) {
-        struct partition *partition = LIST_ENTRY(node, struct partition, node);
-        keys_drop_sealed(partition);
-        struct segment *segment = partition_active(partition);
-        if (segment != NULL && segment->keyed != NULL && !segment->keyed_lent) {
-            keys_drop(segment);
-        }
-    }
-}
-
 /* A full index ends its segment, and the next one begins empty. Where there was no memory (X3) that
  * would not help: the segment goes on without an index. */
 static void keys_judge(struct segment *segment)
@@ -208,7 +193,7 @@ void partition_keys_configure(struct partition *partition)
     }
 }
 
-void partition_keys_relieve(struct store *store)
+void store_yield_keys(struct store *store)
 {
     LIST_EACH (&store->partitions, node) {
         struct partition *partition = LIST_ENTRY(node, struct partition, node);

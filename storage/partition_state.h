@@ -149,8 +149,6 @@ void partition_keys_configure(struct partition *partition);
 /* One batch of a segment into an index: `position` is its place in the segment. */
 void partition_keys_feed(struct store *store, struct keyed *keyed, struct bytes batch,
                          int64_t position);
-/* Gives indexes up when a core's state needs their memory: tables can be made from logs. */
-void partition_keys_relieve(struct store *store);
 /* A segment that was to end because it cannot have an index ends; the next one has one. */
 void partition_keys_catch_up(struct partition *partition);
 /* Nobody will make the key tables that are waited for. */

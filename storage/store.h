@@ -55,9 +55,9 @@ void store_close(struct store *store);
 void store_commit(struct store *store);
 /* Step 5: a bounded slice (about `budget_ns`) of retention, idle release, tails, snapshots. */
 void store_upkeep(struct store *store, uint64_t budget_ns);
-/* State grew that is not this layer's: the key indexes of all logs go when more than half of the
- * heap is taken. They are caches (X3 of keyed.h), and logs that are not written to would keep
- * theirs. */
+/* State grew that is not this layer's: key indexes go, as many as it takes, when more than half of
+ * the heap is taken. They are caches (X3 of keyed.h), and logs that are not written to would keep
+ * theirs. Upkeep does the same. */
 void store_yield_keys(struct store *store);
 const struct store_counters *store_counters(const struct store *store);
 /* What `wanted` can be in the data folder: itself, or WRITER_BUFFERED where it needs O_DIRECT and

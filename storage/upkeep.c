@@ -373,8 +373,6 @@ void store_upkeep(struct store *store, uint64_t budget_ns)
     upkeep_refused(store, now_ns);
     upkeep_requests(store, now_ns);
     removal_due(store, now_ns);
-    if (store->key_indexes > 0) {
-        partition_keys_relieve(store);
-    }
+    store_yield_keys(store);
     upkeep_round(store, now_ns, budget_ns);
 }
