@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/groups/consumer_group.h"
 #include "broker/handlers/handler.h"
 
-enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4 };
+enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_GROUP = 32 };
 
 /* A row points into itself; what goes into the answer is copied into the request's arena. */
 static struct bytes text_keep(struct request *request, const char *text)
@@ -181,6 +182,43 @@ static void describe_broker(struct request *request, const struct describe_confi
     }
 }
 
+/* No group has a value of its own, and a group need not exist: what the broker gives all of them,
+ * which counts as the default, with itself as its one synonym. */
+static void describe_group(struct request *request, const struct describe_configs_request *in,
+                           const struct describe_configs_request_resource *resource,
+                           struct describe_configs_response_result *out)
+{
+    static const struct setting settings[] = {
+        {.name = "consumer.heartbeat.interval.ms",
+         .kind = SETTING_INT,
+         .sentence = "Time between heartbeats of members of the newer group protocol."},
+        {.name = "consumer.session.timeout.ms",
+         .kind = SETTING_INT,
+         .sentence = "Session timeout of members of the newer group protocol."},
+    };
+    if (resource->resource_name.size == 0) {
+        out->error_code = status_code(STATUS_INVALID_REQUEST);
+        out->error_message = BYTES_LITERAL("a group has a name");
+        return;
+    }
+    struct consumer_config config;
+    consumer_group_configure(&config, request->core);
+    const int32_t values[] = {config.heartbeat_ms, config.session_ms};
+    out->configs = arena_new_array(&request->arena, struct describe_configs_response_config,
+                                   ARRAY_COUNT(settings));
+    for (size_t i = 0; i < ARRAY_COUNT(settings) && out->configs != NULL; i++) {
+        struct setting_row row = {
+            .setting = &settings[i], .source = SETTING_SOURCE_DEFAULT, .origin_count = 1};
+        snprintf(row.numbers[0], sizeof(row.numbers[0]), "%d", values[i]);
+        row.value = row.numbers[0];
+        row.origins[0] =
+            (struct setting_origin){settings[i].name, row.value, SETTING_SOURCE_DEFAULT};
+        if (is_asked(resource, settings[i].name)) {
+            row_add(request, in, &row, false, out);
+        }
+    }
+}
+
 void config_rows_describe(struct request *request, const struct describe_configs_request *in,
                           const struct describe_configs_request_resource *resource,
                           struct describe_configs_response_result *out)
@@ -195,8 +233,11 @@ void config_rows_describe(struct request *request, const struct describe_configs
     case RESOURCE_BROKER:
         describe_broker(request, in, resource, out);
         return;
+    case RESOURCE_GROUP:
+        describe_group(request, in, resource, out);
+        return;
     default:
         out->error_code = status_code(STATUS_INVALID_REQUEST);
-        out->error_message = BYTES_LITERAL("only topics and brokers have configs here");
+        out->error_message = BYTES_LITERAL("only topics, brokers and groups have configs here");
     }
 }

@@ -3,6 +3,8 @@
 one by one, and nobody stops for the others."""
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 
@@ -337,3 +339,25 @@ def test_offsets_in_a_transaction(served, name):
     heir = consumer_of(served, name)
     assert [place.offset for place in heir.committed(places, ANSWER_S_MAX)] == [5] * PARTITIONS
     close(heir)
+
+
+def test_configs_of_a_group(served):
+    """DescribeConfigs 1 of a GROUP, which librdkafka cannot ask for: the broker's own values."""
+    def ask(group):
+        body = (struct.pack(">ib", 1, 32) + struct.pack(">h", len(group)) + group +
+                struct.pack(">ib", -1, 1))
+        host, port = served.bootstrap.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), ANSWER_S_MAX) as client:
+            client.sendall(struct.pack(">ihhih", 10 + len(body), 32, 1, 7, -1) + body)
+            size = struct.unpack(">i", client.recv(4, socket.MSG_WAITALL))[0]
+            data = client.recv(size, socket.MSG_WAITALL)[4 + 4 + 4:]
+        return struct.unpack_from(">h", data)[0], data[2:]
+
+    code, rows = ask(b"nobody")
+    assert code == 0
+    for name, value in ((b"consumer.heartbeat.interval.ms", b"200"),
+                        (b"consumer.session.timeout.ms", b"4000")):
+        text = struct.pack(">h", len(name)) + name + struct.pack(">h", len(value)) + value
+        # May be changed; the default, and its own synonym.
+        assert text + struct.pack(">bbbi", 0, 5, 0, 1) + text + b"\5" in rows
+    assert ask(b"")[0] == 42
