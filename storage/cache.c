@@ -209,18 +209,17 @@ struct block *cache_load(struct store *store, struct segment *segment, uint32_t 
     segment_hold(segment);
     store->cache.loading += 1;
     block->user.ready = block_file_ready;
+    /* The caller has not pinned it yet: one that fails at once would be gone before it returns. */
+    block_pin(block);
     int32_t descriptor = file_use(store, segment, &block->user);
     if (descriptor >= 0) {
         block_read(block, descriptor);
     } else if (descriptor != -EAGAIN) {
-        /* The caller has not pinned it yet, so it would be gone before it is returned. */
-        block->pins += 1;
         block_loaded(block, descriptor);
-        block->pins -= 1;
-        block_free(block);
-        return NULL;
     }
-    return block;
+    bool failed = block->state == BLOCK_FAILED;
+    block_unpin(block);
+    return failed ? NULL : block;
 }
 
 void block_wait(struct block *block, struct block_waiter *waiter)

@@ -76,7 +76,8 @@ void cache_deinit(struct store *store);
 
 /* NULL when absent. A hit makes it the newest. */
 struct block *cache_find(struct store *store, const struct segment *segment, uint32_t number);
-/* Starts a read of an absent block; NULL when the share is spent by pinned blocks. */
+/* Starts a read of an absent block; NULL when the share is spent by pinned blocks, or when the read
+ * could not even begin (no memory). Calls nobody back before it returns. */
 struct block *cache_load(struct store *store, struct segment *segment, uint32_t number);
 /* Called back once the block is no longer LOADING. The waiter must have pinned it. */
 void block_wait(struct block *block, struct block_waiter *waiter);

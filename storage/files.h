@@ -50,7 +50,9 @@ struct files {
 
 void files_init(struct files *files, uint32_t count_max);
 void file_init(struct file *file);
-/* The descriptor, now used once more; -EAGAIN: user->ready() will bring it; or another -errno. */
+/* The descriptor, now used once more; -EAGAIN: user->ready() brings it; or another -errno. Without
+ * memory for the open ready() has been called with -ENOMEM, and the user may be gone, before
+ * -EAGAIN is returned. */
 int32_t file_use(struct store *store, struct segment *segment, struct file_user *user);
 /* A descriptor that a job opened becomes the segment's; it is idle afterwards. */
 void file_adopt(struct store *store, struct segment *segment, int32_t descriptor);

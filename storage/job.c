@@ -154,6 +154,10 @@ void job_wait_keys(struct job *job, struct segment *segment)
 static void job_aborted_ready(struct block_waiter *waiter)
 {
     struct job *job = CONTAINER_OF(waiter, struct job, waiter);
+    if (!job->awaited->aborted_loaded && job->awaited->rows_fault == 0) {
+        segment_wait_rows(job->awaited, waiter); /* rows came, a replay has to follow */
+        return;
+    }
     job->op.result = job->awaited->aborted_loaded ? 0 : job->awaited->rows_fault;
     job->run(job);
 }

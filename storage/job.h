@@ -95,6 +95,12 @@ int64_t job_wait(struct job *job);
 
 /* ---- jobs that everybody needs ---- */
 
+/*
+ * Each lets the job go on, at once where nothing has to be waited for or without memory: then the
+ * job may have ended, and done what it does at its end, before the call returns. So may a job's
+ * run() and whoever starts one.
+ */
+
 /* The descriptor of a segment's file as op.result, or -errno; file_unuse() gives it back. */
 void job_use_file(struct job *job, struct segment *segment);
 /* Rows and facts of a sealed segment: op.result 0 when they are there, or -errno. */

@@ -146,6 +146,7 @@ void partition_refuse(struct partition *partition, enum status status, bool pend
 {
     struct list refused;
     list_init(&refused);
+    partition->refusals += 1;
     struct list_node *placed = NULL;
     if (pending) {
         list_splice_tail(&refused, &partition->pending);
@@ -359,14 +360,19 @@ static bool append_take_offset(struct partition *partition, struct partition_app
 static bool append_place(struct partition *partition, struct partition_append *append)
 {
     if (!partition->placed) {
+        uint64_t refusals = partition->refusals;
+        int64_t size = (int64_t)append->size;
         if (append_judge(partition, append)) {
             return true;
         }
         if (append_needs_roll(partition, append) && !partition_roll(partition)) {
             return false;
         }
-        if (!space_check(partition, (int64_t)append->size)) {
+        if (!space_check(partition, size)) {
             return false;
+        }
+        if (partition->refusals != refusals) {
+            return true; /* space asked for ahead was refused at once, and this one with it */
         }
         if (!append_take_offset(partition, append)) {
             return true;
@@ -448,17 +454,20 @@ void partition_break(struct partition *partition, int64_t error, const char *wha
 
 /* ---- life ---- */
 
-static bool partition_is_busy(const struct partition *partition)
+bool partition_is_held(const struct partition *partition)
 {
-    if (partition->write != NULL || partition->job_count > 0 || partition->loading_tail) {
-        return true;
-    }
     for (int32_t i = 0; i < partition->segment_count; i++) {
         if (partition->segments[i]->holders > 1) {
             return true;
         }
     }
-    return false;
+    return removal_is_held(partition);
+}
+
+static bool partition_is_busy(const struct partition *partition)
+{
+    return partition->write != NULL || partition->job_count > 0 || partition->loading_tail ||
+           partition_is_held(partition);
 }
 
 void partition_drain(struct partition *partition)
@@ -476,8 +485,9 @@ static void partition_unlink(struct list_node *node)
     }
 }
 
-static void segment_detach(struct store *store, struct segment *segment)
+void partition_detach(struct segment *segment)
 {
+    struct store *store = segment->store;
     slab_discard(segment);
     cache_forget(store, segment);
     file_condemn(store, segment);
@@ -485,12 +495,10 @@ static void segment_detach(struct store *store, struct segment *segment)
     segment_wake_rows(segment);
     segment_wake_keys(segment, -EIO);
     segment->partition = NULL;
-    segment_drop(segment);
 }
 
 void partition_unload(struct partition *partition)
 {
-    struct store *store = partition->store;
     check(partition->write == NULL);
     partition_unlink(&partition->dirty_node);
     partition_unlink(&partition->quiet_node);
@@ -503,11 +511,13 @@ void partition_unload(struct partition *partition)
     tend_discard_capture(partition);
     removal_forget(partition);
     for (int32_t i = 0; i < partition->segment_count; i++) {
-        segment_detach(store, partition->segments[i]);
+        partition_detach(partition->segments[i]);
+        segment_drop(partition->segments[i]);
     }
     partition->segment_count = 0;
     if (partition->next != NULL) {
-        segment_detach(store, partition->next);
+        partition_detach(partition->next);
+        segment_drop(partition->next);
         partition->next = NULL;
     }
     partition->writing = NULL;
@@ -623,6 +633,7 @@ void partition_close(struct partition *partition, bool clean)
     check_magic(partition, PARTITION_MAGIC);
     struct store *store = partition->store;
     partition->stopping = true;
+    partition_cancel_reads(partition);
     while (clean && partition_is_flushing(partition)) {
         store_commit(store);
         if (ring_in_flight(store->ring) == 0) {

@@ -311,7 +311,8 @@ static void lookup_step(struct lookup_state *state)
 {
     struct partition *partition = state->partition;
     for (;;) {
-        if (state->segment->partition == NULL || partition->removing || partition->closing) {
+        if (state->segment->partition == NULL || partition->removing || partition->closing ||
+            partition->broken) {
             lookup_end(state, STATUS_KAFKA_STORAGE_ERROR);
             return;
         }

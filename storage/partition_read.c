@@ -439,9 +439,16 @@ static bool read_locate(struct read_state *state)
 static void read_step(struct read_state *state)
 {
     struct partition *partition = state->partition;
-    if (partition->removing || partition->closing || state->segment->partition == NULL) {
+    if (partition->removing || partition->closing || partition->broken ||
+        state->segment->partition == NULL) {
         read_end(state, partition->removing ? STATUS_UNKNOWN_TOPIC_OR_PARTITION
                                             : STATUS_KAFKA_STORAGE_ERROR);
+        return;
+    }
+    if (!segment_is_listed(state->segment)) {
+        /* Retention took it meanwhile, and what was known of its aborted transactions with it. */
+        state->read->log_start_offset = partition->log_start_offset;
+        read_end(state, STATUS_OFFSET_OUT_OF_RANGE);
         return;
     }
     if (!state->segment->rows_loaded) {

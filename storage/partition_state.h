@@ -12,6 +12,21 @@
 
 struct scan;
 
+/*
+ * Who may point where, and who waits for it:
+ *
+ * L1  A job that was taken for a partition is in job_count, a log write in `write`: whoever frees
+ * or reloads the partition waits until there is none (partition_drain, storage/removal). L2  A
+ * segment is held by its list, and by each load, job, read and look-up that uses it. While its
+ * `partition` is set, who holds it may use the partition as well: so a partition goes when nobody
+ * but its lists holds a segment, those that retention took among them (partition_is_held). L3 Reads
+ * and look-ups wait for blocks, rows and keys alone, so a drain ends them: what they wait for is an
+ * op or job under way, or is refused by partition_cancel_reads(). While the partition is broken,
+ * closing or removed they end at their next step and nothing new waits for upkeep, which may be
+ * what waits for them. L4  partition_detach() clears the pointer. What is left then (pins of
+ * blocks, the segment itself) belongs to the store.
+ */
+
 #define PARTITION_MAGIC UINT64_C(0x7765697270617274)
 /* A second failed write within this time ends in FAILED. */
 #define PARTITION_FAILURE_NS UINT64_C(60000000000)
@@ -63,8 +78,9 @@ struct partition {
     struct segment **segments; /* by base offset; the last one is active */
     int32_t segment_count;
     int32_t segment_room;
-    struct segment **retired; /* held: taken by retention, their names still to be changed */
+    struct segment **retired; /* held: taken by retention, to be renamed or still in use (L2) */
     int32_t retired_count;
+    bool retired_renamed;
     struct segment *next;    /* made ahead, not yet in the list */
     struct segment *writing; /* first one with durable < size, or the active one; NULL when none */
     int64_t log_start_offset;
@@ -94,6 +110,7 @@ struct partition {
     struct list duplicates; /* by wait_offset */
     bool placed;            /* the first one has its offset; it cannot be refused any more */
     bool pumping;
+    uint64_t refusals; /* so often `waiting` was answered: the first one may be another */
     struct list watches;
     struct list reads; /* under way */
 
@@ -122,6 +139,10 @@ static inline struct segment *partition_active(const struct partition *partition
     return partition->segment_count == 0 ? NULL : partition->segments[partition->segment_count - 1];
 }
 
+/* Whether anybody but the partition holds one of its segments, L2. */
+bool partition_is_held(const struct partition *partition);
+/* Takes a segment from its partition; who waits for something of it is told. Not dropped. */
+void partition_detach(struct segment *segment);
 /* Index of the segment that holds `offset`; -1 below the first. */
 int32_t partition_segment_of(const struct partition *partition, int64_t offset);
 int64_t partition_last_stable(const struct partition *partition);

@@ -102,6 +102,9 @@ static bool load_aborted(struct partition *partition, struct segment *segment, i
     return good;
 }
 
+/* Ended transactions are kept until they are known to be settled. */
+#define REPLAY_SETTLE_COUNT 4096
+
 /* Takes the headers of [offset, until) of one segment in. */
 static enum status replay_segment(struct producers *producers, struct segment *segment,
                                   int64_t offset, int64_t until)
@@ -118,6 +121,7 @@ static enum status replay_segment(struct producers *producers, struct segment *s
         position = row < 0 ? 0 : segment->rows[row].position;
     }
     enum status status = STATUS_OK;
+    uint32_t unsettled = 0;
     while (status == STATUS_OK && position < segment->size) {
         const uint8_t *data = scan_bytes(&scan, position, BATCH_HEADER_SIZE);
         struct batch_header header;
@@ -149,8 +153,18 @@ static enum status replay_segment(struct producers *producers, struct segment *s
                 segment->aborted = segment->aborted || (marker.is_marker && !marker.is_commit);
             }
             status = producers_add(producers, &header, marker, now_ms);
+            /* What lies here is below the high watermark. */
+            unsettled += marker.is_marker ? 1 : 0;
+            if (unsettled == REPLAY_SETTLE_COUNT) {
+                (void)producers_first_unstable(producers, batch_last_offset(&header) + 1);
+                unsettled = 0;
+            }
         }
         position += size;
+    }
+    if (unsettled > 0) {
+        (void)producers_first_unstable(producers,
+                                       until < segment->end_offset ? until : segment->end_offset);
     }
     if (scan.error != 0) {
         status = STATUS_KAFKA_STORAGE_ERROR;

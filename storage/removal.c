@@ -44,15 +44,29 @@ static void delete_segment_run(struct job *job)
     JOB_END(job, 0);
 }
 
+bool removal_is_held(const struct partition *partition)
+{
+    for (int32_t i = 0; i < partition->retired_count; i++) {
+        if (partition->retired[i]->holders > 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void removal_forget(struct partition *partition)
 {
     for (int32_t i = 0; i < partition->retired_count; i++) {
+        if (partition->retired[i]->holders > 1) {
+            partition_detach(partition->retired[i]);
+        }
         segment_drop(partition->retired[i]);
     }
     heap_release(partition->store->heap, partition->retired,
                  (size_t)partition->retired_count * sizeof(partition->retired[0]));
     partition->retired = NULL;
     partition->retired_count = 0;
+    partition->retired_renamed = false;
 }
 
 /* Oldest first and one after the other: names reach the disk in the order of their changes, so a
@@ -78,16 +92,20 @@ static void rename_segments_run(struct job *job)
     store_path(store, job->path, partition->name, NULL, NULL);
     JOB_CALL(job, job_sync_folder(job, job->path));
 end:
-    if (job->op.result >= 0) {
-        removal_forget(partition);
-    }
     partition->retiring = false;
+    if (job->op.result >= 0) {
+        partition->retired_renamed = true;
+        (void)removal_resume(partition);
+    }
     JOB_END(job, 0);
 }
 
 bool removal_resume(struct partition *partition)
 {
-    if (partition->retired_count > 0 && !partition->retiring) {
+    if (partition->retired_renamed && !removal_is_held(partition)) {
+        removal_forget(partition);
+    }
+    if (partition->retired_count > 0 && !partition->retiring && !partition->retired_renamed) {
         struct job *job = job_take(partition->store, partition, rename_segments_run);
         if (job != NULL) {
             partition->retiring = true;
@@ -239,15 +257,8 @@ static void removal_sweep(struct store *store, const char *name)
 
 static bool removal_is_blocked(const struct partition *partition)
 {
-    if (partition->write != NULL || partition->job_count > 1 || partition->loading_tail) {
-        return true;
-    }
-    for (int32_t i = 0; i < partition->segment_count; i++) {
-        if (partition->segments[i]->holders > 1) {
-            return true;
-        }
-    }
-    return false;
+    return partition->write != NULL || partition->job_count > 1 || partition->loading_tail ||
+           partition_is_held(partition);
 }
 
 /* The folder's new name, "<topic>-<index>.<32 hex>-delete", from the topic id. */

@@ -18,8 +18,11 @@ struct store;
 
 /* Lets the `count` oldest segments go. */
 void removal_segments(struct partition *partition, int32_t count);
-/* Goes on with what an error stopped; true: some are still to be renamed, so none may follow. */
+/* Goes on with what an error stopped; true: some are still to be renamed or in use, so none may
+ * follow. */
 bool removal_resume(struct partition *partition);
+/* Whether one of those that retention took is in use: its partition may not go. */
+bool removal_is_held(const struct partition *partition);
 /* Lets go of them: the next open finds the files again. */
 void removal_forget(struct partition *partition);
 /* Unlinks what is due; all of it, without waiting for a time, when now_ns is UINT64_MAX. */

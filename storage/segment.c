@@ -312,10 +312,24 @@ static void segment_rows_loaded(struct job *job, int64_t result)
     segment_drop(segment);
 }
 
+/* Whether an upkeep will come: not for a segment that is gone, and not while the partition is
+ * drained for a reload, a close or a removal, because that waits for those who wait. */
+static bool segment_is_served(const struct segment *segment)
+{
+    const struct partition *partition = segment->partition;
+    return segment_is_listed(segment) && !partition->broken && !partition->stopping &&
+           !partition->removing;
+}
+
 void segment_wait_rows(struct segment *segment, struct block_waiter *waiter)
 {
     check(!segment->rows_loaded || !segment->aborted_loaded);
     list_push_tail(&segment->rows_waiters, &waiter->node);
+    if (segment->aborted_lost && !segment_is_served(segment)) {
+        segment->rows_fault = -EIO;
+        segment_wake_rows(segment);
+        return;
+    }
     if (segment->aborted_lost) {
         segment_lose_aborted(segment);
     }

@@ -158,7 +158,8 @@ void segment_close_keys(struct segment *segment);
 /* Its hint was written, with a key table or without: nobody needs the index in memory any more. */
 void segment_keys_written(struct segment *segment, bool there);
 
-/* Calls back when the rows are loaded or cannot be; starts that when needed. */
+/* Calls back when the rows are loaded or cannot be; starts that when needed. At once, before it
+ * returns, when it cannot even begin (no memory), or when nobody would serve it any more. */
 void segment_wait_rows(struct segment *segment, struct block_waiter *waiter);
 /* Its aborted transactions have to be found by a replay, which follows from upkeep. */
 void segment_lose_aborted(struct segment *segment);

@@ -18,6 +18,7 @@ static int64_t round_up(int64_t size, int64_t unit)
     return (size + unit - 1) / unit * unit;
 }
 
+/* Answers appends: what the caller knows of the first waiting one is no longer true. */
 static void space_refuse(struct partition *partition, int64_t error, const char *what)
 {
     struct store *store = partition->store;
@@ -219,7 +220,8 @@ end:
     JOB_END(job, 0);
 }
 
-/* `needed`: position that must be covered; 0 asks for the next step ahead of need. */
+/* `needed`: position that must be covered; 0 asks for the next step ahead of need. May refuse at
+ * once: with no memory for its job, or for the open of the file. */
 static void space_extend(struct partition *partition, int64_t needed)
 {
     struct segment *segment = partition_active(partition);

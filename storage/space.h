@@ -20,6 +20,12 @@
 struct partition;
 struct segment;
 
+/*
+ * Each may refuse at once, without memory: then every append that waits and has no offset was
+ * answered before the call returns (partition->refusals counts that), even where space_check()
+ * says that there is room.
+ */
+
 /* Makes partition->next unless it is there or under way. */
 void space_prepare(struct partition *partition);
 /* Whether the active segment has room for `size` more bytes; asks for more when it is short. */

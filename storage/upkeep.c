@@ -47,6 +47,7 @@ static void upkeep_fail(struct partition *partition, enum status status, int64_t
 void upkeep_reload(struct partition *partition)
 {
     struct store *store = partition->store;
+    partition_cancel_reads(partition); /* what they wait for may be the next upkeep */
     partition_drain(partition);
     uint64_t now_ns = ring_now_ns(store->ring);
     bool again = partition->failed_ns != 0 && now_ns - partition->failed_ns < PARTITION_FAILURE_NS;
