@@ -136,7 +136,6 @@ enum status core_open(struct core *core, const struct core_options *options)
     const struct manager_options manager = {
         .core = core->index,
         .store = core->store,
-        .heap = &core->heap,
         .pages = core->pages,
         .diag = &core->diag,
         .peers = &server->peers,

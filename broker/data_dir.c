@@ -233,6 +233,7 @@ static void folder_tidy(struct server *server, struct ring *ring, const char *fo
         folder_remove(server, ring, folder);
         return;
     }
+    /* Not those that end in -stray either: they made place once, and are the operator's. */
     if (!folder_split(folder, name, sizeof(name), &index) || strcmp(name, METADATA_NAME) == 0) {
         return;
     }
@@ -247,9 +248,11 @@ static void folder_tidy(struct server *server, struct ring *ring, const char *fo
         folder_remove(server, ring, folder);
         return;
     }
-    diag_line(&core->diag, DIAG_WARN, "broker/data_dir", "folder belongs to no topic",
-              "folder=%s/%s remedy=\"left alone; move it away if you do not need it\"",
-              server->data_dir, folder);
+    diag_line(
+        &core->diag, DIAG_WARN, "broker/data_dir", "folder belongs to no topic",
+        "folder=%s/%s remedy=\"left alone; move it away if you do not need it: a topic of that "
+        "name will rename it to ...-stray\"",
+        server->data_dir, folder);
 }
 
 void strays_tidy(struct server *server)

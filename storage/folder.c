@@ -155,6 +155,16 @@ static int64_t folder_list(struct store *store, const char *path, struct ring_li
 }
 
 /* "version: 0\ntopic_id: <22 characters>\n" */
+bool folder_decode_metadata(const char *text, struct uuid *id)
+{
+    char id_text[UUID_TEXT_SIZE] = "";
+    const char *found = strstr(text, "topic_id: ");
+    if (found != NULL) {
+        snprintf(id_text, sizeof(id_text), "%.22s", found + strlen("topic_id: "));
+    }
+    return uuid_parse(id, id_text);
+}
+
 static enum status folder_check_metadata(struct partition *partition)
 {
     struct store *store = partition->store;
@@ -170,18 +180,26 @@ static enum status folder_check_metadata(struct partition *partition)
         return STATUS_KAFKA_STORAGE_ERROR;
     }
     text[size] = 0;
-    const char *id = strstr((const char *)text, "topic_id: ");
-    struct uuid uuid;
-    char id_text[UUID_TEXT_SIZE] = "";
-    if (id != NULL) {
-        snprintf(id_text, sizeof(id_text), "%.22s", id + strlen("topic_id: "));
-    }
-    if (!uuid_parse(&uuid, id_text)) {
+    struct uuid id;
+    if (!folder_decode_metadata((const char *)text, &id)) {
         diag_line(store->diag, DIAG_ERROR, "storage/recovery", "partition.metadata is damaged",
                   "partition=%s", partition->name);
         return STATUS_OK; /* block sums vouch for the topic id as well */
     }
-    return uuid_equal(&uuid, &partition->topic_id) ? STATUS_OK : STATUS_INCONSISTENT_TOPIC_ID;
+    if (uuid_equal(&id, &partition->topic_id)) {
+        return STATUS_OK;
+    }
+    char found[UUID_TEXT_SIZE];
+    char wanted[UUID_TEXT_SIZE];
+    uuid_format(&id, found);
+    uuid_format(&partition->topic_id, wanted);
+    diag_line(store->diag, DIAG_ERROR, "storage/recovery",
+              "folder belongs to another topic and is left alone",
+              "folder=%s/%s topic_id=%s expected=%s remedy=\"move the folder away and start again: "
+              "the partition is then empty; or delete the topic: the folder is renamed, not "
+              "deleted\"",
+              store->data_dir, partition->name, found, wanted);
+    return STATUS_INCONSISTENT_TOPIC_ID;
 }
 
 enum status folder_open(struct folder *folder, struct partition *partition)

@@ -10,6 +10,7 @@
 
 struct partition;
 struct store;
+struct uuid;
 
 struct folder {
     struct store *store;
@@ -36,6 +37,8 @@ struct folder {
 enum status folder_open(struct folder *folder, struct partition *partition);
 void folder_close(struct folder *folder);
 bool folder_has(const int64_t *sorted, uint32_t count, int64_t offset);
+/* The topic id that a partition.metadata names; false when it is damaged. */
+bool folder_decode_metadata(const char *text, struct uuid *id);
 /* leader-epoch-checkpoint into partition->epochs; not known when it is missing or damaged. */
 enum status folder_load_epochs(struct partition *partition, bool *known);
 

@@ -534,6 +534,7 @@ static void partition_free(struct partition *partition)
     }
     partition_unlink(&partition->node);
     partition_unlink(&partition->ask_node);
+    partition_unlink(&partition->remove_node);
     partition_unlink(&partition->key_node);
     quarantine_deinit(&partition->quarantine);
     heap_release(heap, partition->segments,

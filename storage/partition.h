@@ -35,14 +35,15 @@ struct partition_options {
     int32_t index;
     struct uuid topic_id;
     int32_t leader_epoch;
-    bool fresh; /* just created: nothing on disk, look at nothing */
+    bool fresh; /* just created: nothing of it is on disk, look at nothing */
     struct partition_config config;
 };
 
 /*
  * Blocking: loads the folder `<data>/<topic>-<index>` if it is there (recovery.h). A partition has
- * no folder before its first append. A folder whose partition.metadata names another topic id is
- * moved aside by the caller's decision: STATUS_INCONSISTENT_TOPIC_ID. Other failures:
+ * no folder before its first append; one that stands there by then and is not its own is renamed to
+ * `<topic>-<index>.<32 hex>-stray` and kept. Not `fresh`, and partition.metadata names another
+ * topic id: STATUS_INCONSISTENT_TOPIC_ID, nothing is touched. Other failures:
  * STATUS_KAFKA_STORAGE_ERROR (disk), STATUS_NO_MEMORY.
  */
 enum status partition_open(struct partition **out, struct store *store,
@@ -245,13 +246,15 @@ void partition_set_epoch(struct partition *partition, int32_t leader_epoch);
 
 /* Renames the folder to `<topic>-<index>.<32 hex>-delete`, syncs the data folder, answers; the
  * files go in the background. Fails pending appends and reads with UNKNOWN_TOPIC_OR_PARTITION. The
- * partition is freed when done() returns. */
-struct partition_removal {
-    enum status status;
-    void (*done)(struct partition_removal *removal);
-    void *owner;
-};
-void partition_remove(struct partition *partition, struct partition_removal *removal);
+ * partition is freed when done() is called; that waits for memory where there is none.
+ *
+ * One opened as `fresh` may stand for a partition that could not be opened: a folder that names its
+ * topic id goes like any other, one that names another id is moved aside and kept.
+ *
+ * STATUS_KAFKA_STORAGE_ERROR: the new name is not there or not durable, which is told in one line;
+ * the next start removes the folder. */
+void partition_remove(struct partition *partition, void (*done)(void *owner, enum status status),
+                      void *owner);
 
 /* Producers known to the log: for DescribeProducers and tests. */
 const struct producers *partition_producers(const struct partition *partition);

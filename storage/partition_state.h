@@ -126,6 +126,9 @@ struct partition {
     struct list_node refused_node;
     struct list_node broken_node;
     struct list_node ask_node;
+    struct list_node remove_node;                     /* store->removing */
+    void (*removed)(void *owner, enum status status); /* while removing */
+    void *removed_owner;
     struct list_node key_node; /* store->key_wanted */
     uint64_t ask_ns;
     uint64_t idle_since_ns;

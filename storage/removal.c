@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "storage/partition_state.h"
 #include "storage/slab.h"
+#include "storage/stray.h"
 #include "storage/tend.h"
 
 /* A job that waits for its time in store->deleting. */
@@ -261,17 +262,28 @@ static bool removal_is_blocked(const struct partition *partition)
            partition_is_held(partition);
 }
 
-/* The folder's new name, "<topic>-<index>.<32 hex>-delete", from the topic id. */
-static void removal_name(const struct partition *partition, char *name, size_t size)
+/* Kafka cuts the topic's name as well: a file name has at most 255 bytes. */
+void removal_name(const struct partition *partition, const uint8_t unique[16], const char *suffix,
+                  char name[FOLDER_NAME_SIZE])
 {
-    int length = snprintf(name, size, "%s.", partition->name);
+    char hex[33];
     for (int i = 0; i < 16; i++) {
-        length +=
-            snprintf(name + length, size - (size_t)length, "%02x", partition->topic_id.bytes[i]);
+        snprintf(hex + 2 * (size_t)i, 3, "%02x", unique[i]);
     }
-    snprintf(name + length, size - (size_t)length, "-delete");
+    char end[64];
+    int end_size = snprintf(end, sizeof(end), "-%d.%s%s", partition->index, hex, suffix);
+    int topic_size = (int)(strrchr(partition->name, '-') - partition->name);
+    int topic_size_max = FOLDER_NAME_SIZE - 1 - end_size;
+    snprintf(name, FOLDER_NAME_SIZE, "%.*s%s",
+             topic_size < topic_size_max ? topic_size : topic_size_max, partition->name, end);
 }
 
+static void removal_delete_name(const struct partition *partition, char name[FOLDER_NAME_SIZE])
+{
+    removal_name(partition, partition->topic_id.bytes, "-delete", name);
+}
+
+/* job->flag: the folder is the partition's own, to be swept. */
 static void remove_run(struct job *job)
 {
     struct partition *partition = job->partition;
@@ -281,13 +293,20 @@ static void remove_run(struct job *job)
         JOB_AWAIT(job, .kind = OP_NOP);
     }
     job->position = 0;
-    if (partition->folder || partition->next != NULL) {
-        char name[320];
-        removal_name(partition, name, sizeof(name));
+    job->flag = partition->folder || partition->next != NULL;
+    if (!job->flag) {
+        /* Never appended to, half made, or never loaded: it may be anybody's. */
+        JOB_CALL(job, job_call(job, stray_job(partition)));
+        job->position = job->op.result < 0 ? job->op.result : 0;
+        job->flag = job->op.result == STRAY_OURS;
+    }
+    if (job->flag) {
+        char name[FOLDER_NAME_SIZE];
+        removal_delete_name(partition, name);
         store_path(store, job->path, partition->name, NULL, NULL);
         store_path(store, job->path_target, name, NULL, NULL);
         JOB_AWAIT(job, .kind = OP_RENAME, .path = job->path, .path_target = job->path_target);
-        job->position = job->op.result;
+        job->position = job->op.result == -ENOENT ? 0 : job->op.result; /* done by a try before */
         if (job->position >= 0) {
             JOB_CALL(job, job_sync_folder(job, store->data_dir));
             job->position = job->op.result;
@@ -296,38 +315,94 @@ static void remove_run(struct job *job)
     JOB_END(job, job->position);
 }
 
-static void remove_ended(struct job *job, int64_t result)
+static void removal_tell(const struct partition *partition, int64_t error)
 {
-    struct partition_removal *removal = job->owner;
-    struct partition *partition = job->partition;
-    struct store *store = job->store;
-    char name[320];
-    removal_name(partition, name, sizeof(name));
-    bool folder = partition->folder || partition->next != NULL;
-    partition_dispose(partition);
-    if (folder && result >= 0) {
-        removal_sweep(store, name);
-    }
-    removal->status = result < 0 && result != -ENOENT ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK;
-    removal->done(removal);
+    diag_line(
+        partition->store->diag, DIAG_ERROR, "storage/removal",
+        "folder of a removed topic cannot be renamed; its space is not free",
+        "folder=%s/%s error=\"%s\" remedy=\"the next start removes it; see to the disk of the "
+        "data folder first\"",
+        partition->store->data_dir, partition->name, strerrordesc_np((int)-error));
 }
 
-void partition_remove(struct partition *partition, struct partition_removal *removal)
+static void remove_later(struct partition *partition)
+{
+    struct store *store = partition->store;
+    list_push_tail(&store->removing, &partition->remove_node);
+    store_arm(store, ring_now_ns(store->ring) + STORE_RETRY_NS);
+}
+
+static void remove_ended(struct job *job, int64_t result)
+{
+    struct partition *partition = job->partition;
+    struct store *store = job->store;
+    if (result == -ENOMEM) {
+        remove_later(partition);
+        return;
+    }
+    if (result < 0) {
+        removal_tell(partition, result);
+    }
+    char name[FOLDER_NAME_SIZE];
+    removal_delete_name(partition, name);
+    void (*done)(void *owner, enum status status) = partition->removed;
+    void *owner = partition->removed_owner;
+    bool sweeps = job->flag && result >= 0;
+    partition_dispose(partition);
+    if (sweeps) {
+        removal_sweep(store, name);
+    }
+    done(owner, result < 0 ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK);
+}
+
+static void remove_start(struct partition *partition)
+{
+    struct job *job = job_take(partition->store, partition, remove_run);
+    if (job == NULL) {
+        remove_later(partition);
+        return;
+    }
+    job->ended = remove_ended;
+    job->run(job);
+}
+
+void removal_retry(struct store *store)
+{
+    struct list removing;
+    list_init(&removing);
+    list_splice_tail(&removing, &store->removing);
+    for (;;) {
+        struct list_node *node = list_pop_head(&removing);
+        if (node == NULL) {
+            return;
+        }
+        remove_start(LIST_ENTRY(node, struct partition, remove_node));
+    }
+}
+
+void removal_give_up(struct store *store)
+{
+    for (;;) {
+        struct list_node *node = list_pop_head(&store->removing);
+        if (node == NULL) {
+            return;
+        }
+        struct partition *partition = LIST_ENTRY(node, struct partition, remove_node);
+        removal_tell(partition, -ENOMEM);
+        partition_dispose(partition);
+    }
+}
+
+void partition_remove(struct partition *partition, void (*done)(void *owner, enum status status),
+                      void *owner)
 {
     check_magic(partition, PARTITION_MAGIC);
     check(!partition->removing);
-    struct store *store = partition->store;
-    struct job *job = job_take(store, partition, remove_run);
-    if (job == NULL) {
-        removal->status = STATUS_NO_MEMORY;
-        removal->done(removal);
-        return;
-    }
     partition->removing = true;
+    partition->removed = done;
+    partition->removed_owner = owner;
     partition_refuse(partition, STATUS_UNKNOWN_TOPIC_OR_PARTITION, true);
     partition_cancel_reads(partition);
     partition_fire_watches(partition, true);
-    job->owner = removal;
-    job->ended = remove_ended;
-    job->run(job);
+    remove_start(partition);
 }

@@ -8,6 +8,7 @@
 #include "storage/commit.h"
 #include "storage/partition_state.h"
 #include "storage/planted.h"
+#include "storage/stray.h"
 #include "storage/tend.h"
 
 #define SPACE_NEXT_NAME "weir.next"
@@ -71,7 +72,13 @@ static void create_folder_run(struct job *job)
     size_t size;
     JOB_BEGIN(job);
     JOB_AWAIT(job, .kind = OP_MKDIR, .path = job->path);
-    if (job->op.result < 0 && job->op.result != -EEXIST) {
+    if (job->op.result == -EEXIST) {
+        JOB_CALL(job, job_call(job, stray_job(partition)));
+        if (job->op.result == STRAY_NOTHING) {
+            JOB_AWAIT(job, .kind = OP_MKDIR, .path = job->path);
+        }
+    }
+    if (job->op.result < 0) {
         goto end;
     }
     size = space_metadata_text(partition, (char *)job->memory, SPACE_FILE_SIZE);
@@ -87,7 +94,7 @@ static void create_folder_run(struct job *job)
     JOB_CALL(job, job_save(job, job->path, job->memory, size));
 end:
     cache_release_run(store, job->memory, job->memory_size);
-    JOB_END(job, job->op.result == -EEXIST ? 0 : job->op.result);
+    JOB_END(job, job->op.result);
 }
 
 static struct job *create_folder_job(struct partition *partition)

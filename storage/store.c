@@ -57,6 +57,7 @@ static void store_init_lists(struct store *store)
     list_init(&store->broken);
     list_init(&store->asking);
     list_init(&store->key_wanted);
+    list_init(&store->removing);
     list_init(&store->deleting);
 }
 
@@ -109,6 +110,7 @@ struct store *store_open(const struct store_options *options)
 void store_close(struct store *store)
 {
     check_magic(store, STORE_MAGIC);
+    removal_give_up(store);
     check(list_is_empty(&store->partitions));
     removal_due(store, UINT64_MAX);
     while (store->jobs.taken > 0 && ring_in_flight(store->ring) > 0) {

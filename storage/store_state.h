@@ -49,6 +49,7 @@ struct store {
     uint32_t key_indexes;        /* segments whose keys are in memory */
     uint32_t key_builds;         /* tables being made from logs */
     uint64_t key_index_size_max; /* of one segment's keys in memory */
+    struct list removing;        /* no memory to remove them yet; tried again each second */
     struct list deleting;        /* jobs that wait to unlink, storage/removal.h */
     uint64_t instance_next;
     uint64_t retry_ns;     /* when `refused` is tried next */

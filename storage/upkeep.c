@@ -373,6 +373,7 @@ void store_upkeep(struct store *store, uint64_t budget_ns)
     commit_rest(store, now_ns);
     upkeep_refused(store, now_ns);
     upkeep_requests(store, now_ns);
+    removal_retry(store);
     removal_due(store, now_ns);
     store_yield_keys(store);
     upkeep_round(store, now_ns, budget_ns);

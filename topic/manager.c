@@ -11,7 +11,6 @@ void manager_init(struct manager *manager, const struct manager_options *options
     *manager = (struct manager){
         .core = options->core,
         .store = options->store,
-        .heap = options->heap,
         .diag = options->diag,
         .peers = options->peers,
         .image = options->image,
@@ -151,12 +150,6 @@ void manager_close_partitions(struct manager *manager, bool clean)
 
 /* ---- taking in records ---- */
 
-/* Lives from the removal's start until the folder's new name is on disk. */
-struct manager_removal {
-    struct partition_removal removal;
-    struct manager *manager;
-};
-
 static void apply_finish(struct manager *manager)
 {
     struct manager_apply *apply = manager->apply;
@@ -164,11 +157,11 @@ static void apply_finish(struct manager *manager)
     apply->done(apply);
 }
 
-static void removal_done(struct partition_removal *removal)
+/* The topic is gone whatever became of the folder: storage told of it. */
+static void removal_done(void *owner, enum status status)
 {
-    struct manager_removal *self = removal->owner;
-    struct manager *manager = self->manager;
-    heap_release(manager->heap, self, sizeof(*self));
+    struct manager *manager = owner;
+    (void)status;
     check(manager->removals_pending > 0);
     manager->removals_pending--;
     if (manager->removals_pending == 0) {
@@ -212,25 +205,26 @@ static void on_topic_removed(void *context, struct image_topic *topic)
         manager->listener.topic_removed(manager->listener.context, topic);
     }
     for (int32_t i = 0; i < topic->partition_count; i++) {
-        struct partition *local = topic->partitions[i].local;
-        if (local == NULL) {
+        struct image_partition *place = &topic->partitions[i];
+        if (place->core != manager->core) {
             continue;
         }
-        if (manager->listener.partition_leaving != NULL) {
-            manager->listener.partition_leaving(manager->listener.context, topic, i);
-        }
-        topic->partitions[i].local = NULL;
-        manager->partition_count--;
-        struct manager_removal *self = heap_acquire(manager->heap, sizeof(*self));
-        if (self == NULL) {
-            /* The folder is found without a topic at the next start and goes then. */
-            partition_close(local, false);
+        if (place->local != NULL) {
+            if (manager->listener.partition_leaving != NULL) {
+                manager->listener.partition_leaving(manager->listener.context, topic, i);
+            }
+            manager->partition_count--;
+        } else if (partition_load(manager, topic, i, true) != STATUS_OK) {
+            /* It could not be opened, but its folder has to make place all the same. */
+            diag_line(manager->diag, DIAG_ERROR, "topic/manager",
+                      "folder of a removed partition is left: no memory",
+                      "partition=%s-%d remedy=\"the next start removes it\"", topic->name, i);
             continue;
         }
-        self->manager = manager;
-        self->removal = (struct partition_removal){.done = removal_done, .owner = self};
+        struct partition *local = place->local;
+        place->local = NULL;
         manager->removals_pending++;
-        partition_remove(local, &self->removal);
+        partition_remove(local, removal_done, manager);
     }
 }
 

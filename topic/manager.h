@@ -36,7 +36,6 @@ struct manager_listener {
 struct manager_options {
     int32_t core;
     struct store *store;
-    struct heap *heap;
     struct pages *pages;
     struct diag *diag;
     const struct peers *peers;
@@ -47,7 +46,6 @@ struct manager_options {
 struct manager {
     int32_t core;
     struct store *store;
-    struct heap *heap;
     struct diag *diag;
     const struct peers *peers;
     struct image *image;

@@ -120,11 +120,17 @@ static struct partition *open_with_slow_read(struct log_world *world, struct sen
     return partition;
 }
 
-static void removal_done(struct partition_removal *removal)
+struct removed {
+    const struct got *got;
+    bool done;
+};
+
+static void removal_done(void *owner, enum status status)
 {
-    const struct got *got = removal->owner;
-    assert_true(got->done); /* what it reads into, and asks, is the partition's */
-    removal->owner = NULL;
+    struct removed *removed = owner;
+    assert_int_equal(status, STATUS_OK);
+    assert_true(removed->got->done); /* what it reads into, and asks, is the partition's */
+    removed->done = true;
 }
 
 static void test_remove_waits_for_slow_reads(void **state)
@@ -134,12 +140,12 @@ static void test_remove_waits_for_slow_reads(void **state)
     struct sent *sent = calloc(1, sizeof(*sent));
     struct got got;
     struct partition *partition = open_with_slow_read(&world, sent, &got);
-    struct partition_removal removal = {.done = removal_done, .owner = &got};
-    partition_remove(partition, &removal);
-    for (int i = 0; i < 1000000 && removal.owner != NULL; i++) {
+    struct removed removed = {.got = &got};
+    partition_remove(partition, removal_done, &removed);
+    for (int i = 0; i < 1000000 && !removed.done; i++) {
         (void)log_world_tick(&world);
     }
-    assert_null(removal.owner);
+    assert_true(removed.done);
     assert_int_equal(got.read.status, STATUS_UNKNOWN_TOPIC_OR_PARTITION);
     partition_read_release(NULL, &got.read);
     log_world_close(&world);

@@ -382,9 +382,10 @@ static void test_retention(void **state)
     log_world_close(&world);
 }
 
-static void removal_done(struct partition_removal *removal)
+static void removal_done(void *owner, enum status status)
 {
-    *(bool *)removal->owner = true;
+    assert_int_equal(status, STATUS_OK);
+    *(bool *)owner = true;
 }
 
 static void test_remove(void **state)
@@ -399,15 +400,13 @@ static void test_remove(void **state)
     assert_true(log_world_until(&world, &sent[0].done, 10000));
     send(partition, &sent[1], 1, 1, 10000, 1000); /* still under way */
     bool removed = false;
-    struct partition_removal removal = {.done = removal_done, .owner = &removed};
     struct watched watched;
     watch_at(partition, &watched, 1, 100000);
-    partition_remove(partition, &removal);
+    partition_remove(partition, removal_done, &removed);
     assert_true(sent[1].done);
     assert_int_equal(sent[1].append.status, STATUS_UNKNOWN_TOPIC_OR_PARTITION);
     assert_int_equal(watched.fired, 1);
     assert_true(log_world_until(&world, &removed, 10000));
-    assert_int_equal(removal.status, STATUS_OK);
     uint64_t size;
     assert_null(sim_world_file(world.world, "/data/orders-3/00000000000000000000.log", &size));
 
