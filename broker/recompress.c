@@ -9,7 +9,6 @@ bool recompress_wanted(const struct topic_config *config, enum codec codec)
 }
 
 #define RECOMPRESS_SIZE_MAX (100 * MIB)
-#define RECOMPRESS_HEADERS_MAX 256 /* of one record; clients send a handful */
 
 /* Copies every record into the builder; MESSAGE_TOO_LARGE asks for more room. */
 static enum status records_copy(struct batch_builder *builder, struct bytes batch,
@@ -22,18 +21,7 @@ static enum status records_copy(struct batch_builder *builder, struct bytes batc
     }
     struct record record;
     while (!builder->failed && record_stream_next(stream, &record)) {
-        struct record_header headers[RECOMPRESS_HEADERS_MAX];
-        struct bytes rest = record.headers;
-        int32_t count = 0;
-        while (count < RECOMPRESS_HEADERS_MAX && count < record.header_count &&
-               record_header_next(&rest, &headers[count])) {
-            count++;
-        }
-        if (count < record.header_count) {
-            record_stream_close(stream);
-            return STATUS_INVALID_RECORD;
-        }
-        batch_builder_add(builder, record.timestamp, record.key, record.value, headers, count);
+        batch_builder_copy(builder, &record);
     }
     status = builder->failed ? STATUS_MESSAGE_TOO_LARGE : record_stream_status(stream);
     record_stream_close(stream);
@@ -57,12 +45,22 @@ static enum status rebuild(struct batch_builder *builder, struct batch_scratch s
                                 out);
 }
 
+static enum status keep(struct arena *arena, struct bytes rebuilt, struct bytes *batch)
+{
+    uint8_t *copy = arena_acquire_bytes(arena, rebuilt.size);
+    if (copy == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    memcpy(copy, rebuilt.data, rebuilt.size);
+    *batch = bytes_of(copy, rebuilt.size);
+    return STATUS_OK;
+}
+
 enum status recompress(struct pages *pages, struct arena *arena, struct batch_scratch scratch,
                        const struct topic_config *config, struct bytes *batch)
 {
     size_t limit = pages_size_max(pages, PAGES_REQUEST) / 2;
-    enum status status = STATUS_MESSAGE_TOO_LARGE;
-    for (size_t size = batch->size * 4; status == STATUS_MESSAGE_TOO_LARGE; size *= 4) {
+    for (size_t size = batch->size * 4;; size *= 4) {
         size = size > limit ? limit : size;
         uint8_t *run = pages_acquire_run(pages, size, PAGES_REQUEST);
         if (run == NULL) {
@@ -71,23 +69,15 @@ enum status recompress(struct pages *pages, struct arena *arena, struct batch_sc
         struct batch_builder builder;
         batch_builder_init(&builder, run, size);
         struct bytes rebuilt;
-        status = rebuild(&builder, scratch, config, *batch, &rebuilt);
+        enum status status = rebuild(&builder, scratch, config, *batch, &rebuilt);
+        bool more = status == STATUS_MESSAGE_TOO_LARGE && size < limit;
         if (status == STATUS_OK) {
-            uint8_t *copy = arena_acquire_bytes(arena, rebuilt.size);
-            if (copy == NULL) {
-                status = STATUS_NO_MEMORY;
-            } else if ((int64_t)rebuilt.size > config->message_size_max) {
-                size = limit;
-                status = STATUS_MESSAGE_TOO_LARGE;
-            } else {
-                memcpy(copy, rebuilt.data, rebuilt.size);
-                *batch = bytes_of(copy, rebuilt.size);
-            }
+            status = (int64_t)rebuilt.size > config->message_size_max ? STATUS_MESSAGE_TOO_LARGE
+                                                                      : keep(arena, rebuilt, batch);
         }
         pages_release_run(pages, run, size, PAGES_REQUEST);
-        if (size == limit) {
-            break;
+        if (!more) {
+            return status;
         }
     }
-    return status;
 }

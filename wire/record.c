@@ -337,23 +337,20 @@ void batch_builder_init(struct batch_builder *builder, uint8_t *memory, size_t s
     };
 }
 
-void batch_builder_add(struct batch_builder *builder, int64_t timestamp, struct bytes key,
-                       struct bytes value, const struct record_header *headers,
-                       int32_t header_count)
+/* Writes all of a record but its headers, which the caller appends; false without room for all. */
+static bool builder_begin(struct batch_builder *builder, int64_t timestamp, struct bytes key,
+                          struct bytes value, int32_t header_count, size_t headers_size)
 {
     struct batch_header *header = &builder->header;
     int64_t base_timestamp = header->count == 0 ? timestamp : header->base_timestamp;
     int64_t timestamp_delta = (int64_t)((uint64_t)timestamp - (uint64_t)base_timestamp);
     size_t length = 1 + varint_size(timestamp_delta) + varint_size(header->count) +
-                    nullable_size(key) + nullable_size(value) + varint_size(header_count);
-    for (int32_t index = 0; index < header_count; index++) {
-        check(headers[index].key.data != NULL);
-        length += nullable_size(headers[index].key) + nullable_size(headers[index].value);
-    }
+                    nullable_size(key) + nullable_size(value) + varint_size(header_count) +
+                    headers_size;
     size_t room = builder->size_max - builder->size;
     if (builder->failed || length > room || varint_size((int64_t)length) > room - length) {
         builder->failed = true;
-        return;
+        return false;
     }
     put_varint(builder, (int64_t)length);
     builder->memory[builder->size++] = 0;
@@ -362,15 +359,40 @@ void batch_builder_add(struct batch_builder *builder, int64_t timestamp, struct 
     put_nullable(builder, key);
     put_nullable(builder, value);
     put_varint(builder, header_count);
-    for (int32_t index = 0; index < header_count; index++) {
-        put_nullable(builder, headers[index].key);
-        put_nullable(builder, headers[index].value);
-    }
     header->base_timestamp = base_timestamp;
     if (header->count == 0 || timestamp > header->max_timestamp) {
         header->max_timestamp = timestamp;
     }
     header->count++;
+    return true;
+}
+
+void batch_builder_add(struct batch_builder *builder, int64_t timestamp, struct bytes key,
+                       struct bytes value, const struct record_header *headers,
+                       int32_t header_count)
+{
+    size_t size = 0;
+    for (int32_t index = 0; index < header_count; index++) {
+        check(headers[index].key.data != NULL);
+        size += nullable_size(headers[index].key) + nullable_size(headers[index].value);
+    }
+    if (!builder_begin(builder, timestamp, key, value, header_count, size)) {
+        return;
+    }
+    for (int32_t index = 0; index < header_count; index++) {
+        put_nullable(builder, headers[index].key);
+        put_nullable(builder, headers[index].value);
+    }
+}
+
+void batch_builder_copy(struct batch_builder *builder, const struct record *record)
+{
+    if (builder_begin(builder, record->timestamp, record->key, record->value, record->header_count,
+                      record->headers.size) &&
+        record->headers.size > 0) {
+        memcpy(builder->memory + builder->size, record->headers.data, record->headers.size);
+        builder->size += record->headers.size;
+    }
 }
 
 /* Packs the records beside themselves and puts the packed bytes in their place. */

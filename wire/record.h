@@ -64,6 +64,8 @@ void batch_builder_init(struct batch_builder *builder, uint8_t *memory, size_t s
 void batch_builder_add(struct batch_builder *builder, int64_t timestamp, struct bytes key,
                        struct bytes value, const struct record_header *headers,
                        int32_t header_count);
+/* The same of a record that a stream gave out, its headers as they are. */
+void batch_builder_copy(struct batch_builder *builder, const struct record *record);
 /* Compresses when the codec asks for it (the packed copy is made in the scratch or its heap),
  * stamps base_offset, counts, CRC. *out lies in the builder's memory. MESSAGE_TOO_LARGE when
  * records or packed bytes do not fit. */
