@@ -13,14 +13,28 @@ struct create_state {
     struct topic_config *configs; /* what each would be, for validate_only */
 };
 
-static bool is_repeated(const struct create_topics_request *in, int32_t index)
+static void repeated_mark(struct change_topic *topic)
 {
-    for (int32_t i = 0; i < in->topics_count; i++) {
-        if (i != index && bytes_equal(in->topics[i].name, in->topics[index].name)) {
-            return true;
+    topic->status = STATUS_INVALID_REQUEST;
+    topic->message = "the request names the topic twice";
+}
+
+/* Topics that are named more than once are refused, each of them. False: no memory. */
+static bool repeated_refuse(struct request *request, struct create_state *state)
+{
+    struct byte_set seen;
+    size_t count = (size_t)state->in.topics_count;
+    if (!byte_set_init(&seen, &request->arena, count, handler_seed(request))) {
+        return false;
+    }
+    for (int32_t i = 0; i < state->in.topics_count; i++) {
+        int32_t first = byte_set_add(&seen, state->in.topics[i].name, i);
+        if (first != BYTE_SET_ABSENT) {
+            repeated_mark(&state->topics[first]);
+            repeated_mark(&state->topics[i]);
         }
     }
-    return false;
+    return true;
 }
 
 /* Placement by hand can only say what is the case anyway: partitions 0..n-1, each on this broker.
@@ -110,9 +124,8 @@ static enum status topic_take(struct request *request, struct create_state *stat
     const struct create_topics_request_topic *in = &state->in.topics[index];
     struct change_topic *topic = &state->topics[index];
     topic->name = in->name;
-    if (is_repeated(&state->in, index)) {
-        topic->message = "the request names the topic twice";
-        return STATUS_INVALID_REQUEST;
+    if (topic->status != STATUS_OK) {
+        return topic->status;
     }
     enum status status = topic_name_check(in->name);
     if (status != STATUS_OK) {
@@ -177,7 +190,7 @@ void handle_create_topics(struct request *request)
     size_t count = (size_t)state->in.topics_count;
     state->topics = arena_new_array(&request->arena, struct change_topic, count);
     state->configs = arena_new_array(&request->arena, struct topic_config, count);
-    if (state->topics == NULL || state->configs == NULL) {
+    if (state->topics == NULL || state->configs == NULL || !repeated_refuse(request, state)) {
         request_refuse(request, "request memory is spent");
         return;
     }

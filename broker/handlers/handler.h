@@ -2,6 +2,7 @@
 /* What the handlers share: reading the body, and addressing partitions in both of Kafka's ways. */
 #pragma once
 
+#include "broker/byte_set.h"
 #include "broker/connection.h"
 #include "broker/core.h"
 #include "broker/request.h"
@@ -43,6 +44,12 @@ static inline struct image_topic *handler_topic(const struct request *request, b
 {
     const struct image *image = &request->core->image;
     return by_id ? image_find_id(image, id) : image_find_name(image, name);
+}
+
+/* For a byte_set of what a peer names. */
+static inline uint64_t handler_seed(const struct request *request)
+{
+    return request->core->image.names.seed;
 }
 
 static inline enum status handler_unknown(bool by_id)

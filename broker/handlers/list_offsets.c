@@ -38,15 +38,23 @@ static int16_t version_of(int64_t timestamp)
     }
 }
 
-/* Kafka's answer to a partition that is named twice. */
-static bool is_repeated(const struct list_offsets_request_topic *topic, int32_t index)
+/* Which partitions are named more than once, each a fault of its own in Kafka; NULL: no memory. */
+static bool *repeated_find(struct request *request, const struct list_offsets_request_topic *topic)
 {
-    for (int32_t i = 0; i < index; i++) {
-        if (topic->partitions[i].partition_index == topic->partitions[index].partition_index) {
-            return true;
+    size_t count = (size_t)topic->partitions_count;
+    bool *repeated = arena_new_array(&request->arena, bool, count);
+    struct byte_set seen;
+    if (repeated == NULL || !byte_set_init(&seen, &request->arena, count, handler_seed(request))) {
+        return NULL;
+    }
+    for (int32_t i = 0; i < topic->partitions_count; i++) {
+        const int32_t *index = &topic->partitions[i].partition_index;
+        int32_t first = byte_set_add(&seen, bytes_of((const uint8_t *)index, sizeof(*index)), i);
+        if (first != BYTE_SET_ABSENT) {
+            repeated[first] = repeated[i] = true;
         }
     }
-    return false;
+    return repeated;
 }
 
 static enum status partition_take(struct request *request, struct list_state *state,
@@ -54,9 +62,6 @@ static enum status partition_take(struct request *request, struct list_state *st
                                   struct list_offsets_response_partition *out)
 {
     const struct list_offsets_request_partition *asked = &in->partitions[index];
-    if (is_repeated(in, index)) {
-        return STATUS_INVALID_REQUEST;
-    }
     if (request->version < version_of(asked->timestamp)) {
         return STATUS_UNSUPPORTED_VERSION;
     }
@@ -86,7 +91,8 @@ static void topic_take(struct request *request, struct list_state *state,
     out->name = in->name;
     out->partitions = arena_new_array(&request->arena, struct list_offsets_response_partition,
                                       (size_t)in->partitions_count);
-    if (out->partitions == NULL) {
+    const bool *repeated = repeated_find(request, in);
+    if (out->partitions == NULL || repeated == NULL) {
         return;
     }
     out->partitions_count = in->partitions_count;
@@ -97,7 +103,9 @@ static void topic_take(struct request *request, struct list_state *state,
         partition->timestamp = -1;
         partition->offset = -1;
         partition->leader_epoch = -1;
-        partition->error_code = status_code(partition_take(request, state, in, i, partition));
+        partition->error_code =
+            status_code(repeated[i] ? STATUS_INVALID_REQUEST
+                                    : partition_take(request, state, in, i, partition));
     }
 }
 
