@@ -247,10 +247,23 @@ static bool frame_size_check(struct connection *connection, int32_t size)
     return true;
 }
 
+/* C3 */
+static bool may_take(const struct connection *connection)
+{
+    size_t size_max = connection->core->server->memory_size / 64;
+    return connection->request_count < CONNECTION_REQUESTS_MAX &&
+           (connection->request_size < size_max || connection->request_count == 0);
+}
+
 static void frames_parse(struct connection *connection)
 {
     connection->frame_need = 0;
+    connection->frames_wait = false;
     while (!connection->closing && connection->end - connection->begin >= sizeof(int32_t)) {
+        if (!may_take(connection)) {
+            connection->frames_wait = true;
+            return;
+        }
         const uint8_t *head = connection->input->memory + connection->begin;
         int32_t size = (int32_t)get_be32(head);
         if (!frame_size_check(connection, size)) {
@@ -267,13 +280,6 @@ static void frames_parse(struct connection *connection)
 }
 
 /* ---- receiving ---- */
-
-static bool may_receive(const struct connection *connection)
-{
-    size_t size_max = connection->core->server->memory_size / 64;
-    return connection->request_count < CONNECTION_REQUESTS_MAX &&
-           (connection->request_size < size_max || connection->request_count == 0);
-}
 
 /* Moves the unfinished frame into another piece of memory of at least `size` bytes. */
 static bool input_replace(struct connection *connection, size_t size)
@@ -339,9 +345,6 @@ static void receive_done(struct op *op)
         connection->end += (size_t)op->result;
         connection->active_ns = ring_now_ns(connection->core->ring);
         connection->core->counters.bytes_received += (uint64_t)op->result;
-        if (!connection->closing) {
-            frames_parse(connection);
-        }
     } else {
         connection->ended = true;
     }
@@ -350,7 +353,7 @@ static void receive_done(struct op *op)
 
 static void receive_start(struct connection *connection)
 {
-    if (connection->receiving || connection->ended || !may_receive(connection)) {
+    if (connection->receiving || connection->ended || !may_take(connection)) {
         return;
     }
     if (!input_prepare(connection)) {
@@ -500,6 +503,9 @@ void connection_step(struct connection *connection)
 {
     check_magic(connection, CONNECTION_MAGIC);
     if (!connection->closing) {
+        frames_parse(connection);
+    }
+    if (!connection->closing) {
         requests_start(connection);
     }
     if (connection->closing) {
@@ -513,6 +519,10 @@ void connection_step(struct connection *connection)
     if (!connection->sending) {
         answers_drop_silent(connection);
         send_start(connection);
+    }
+    if (connection->frames_wait && may_take(connection)) {
+        connection_ready(connection); /* requests without an answer have made room already */
+        return;
     }
     if (connection->ended && connection->request_count == 0) {
         connection_close(connection);

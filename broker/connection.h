@@ -4,8 +4,10 @@
  *
  * C1  Answers leave in the order of their requests.
  * C2  A Produce starts while earlier Produces of the connection run; every other request starts
- * when all before it are answered. C3  At most CONNECTION_REQUESTS_MAX requests and 1/64 of the
- * request memory are in flight; beyond that the socket is not read, and TCP holds the client back.
+ *     when all before it are answered.
+ * C3  At most CONNECTION_REQUESTS_MAX requests and 1/64 of the request memory (or one request) are
+ *     in flight; beyond that frames wait where they were received and the socket is not read: TCP
+ *     holds the client back.
  * C4  A frame's memory is reserved whole before its body is received; a size that is negative or
  *     above the limits closes the connection before anything is reserved.
  * C5  A quiet connection holds one 4 KiB page, no chunk.
@@ -46,6 +48,7 @@ struct connection {
     struct op close_op;
     struct iovec receive_vector;
     struct iovec send_vector[OP_VECTOR_MAX];
+    bool frames_wait; /* C3: bytes behind `begin` are not looked at yet */
     bool receiving;
     bool sending;
     bool ended; /* the peer sent its last byte */

@@ -7,6 +7,7 @@
 
 #define DIAG_BUFFER_SIZE (32 * KIB)
 #define IDLE_CHECK_NS UINT64_C(5000000000)
+#define STARVING_RETRY_NS UINT64_C(1000000)
 #define TRIM_INTERVAL_NS UINT64_C(100000000)
 #define UPKEEP_BUDGET_NS UINT64_C(200000)
 #define STEPS_PER_TURN_MAX 4096
@@ -202,12 +203,22 @@ static bool core_run_due(struct core *core)
     return steps > 0;
 }
 
+/* One of those that wait for request memory, a tick: whoever gets none is last in the line. */
 static void core_feed_starving(struct core *core)
 {
     struct list_node *node = list_pop_head(&core->starving);
     if (node != NULL) {
         connection_retry(LIST_ENTRY(node, struct connection, starving_node));
     }
+}
+
+/* Until when a core that has nothing to do may sleep: memory that came free within a tick, or a
+ * second connection that waits for some, is no event that would wake it. */
+static uint64_t core_sleep_until(const struct core *core)
+{
+    uint64_t until_ns = timers_next(&core->timers);
+    uint64_t retry_ns = ring_now_ns(core->ring) + STARVING_RETRY_NS;
+    return list_is_empty(&core->starving) || until_ns < retry_ns ? until_ns : retry_ns;
 }
 
 /* Storage arms a timer when upkeep is due, so a quiet core sleeps; memory goes back now and then.
@@ -227,7 +238,7 @@ bool core_tick(struct core *core, bool wait)
     core->counters.ticks++;
     bool idle = list_is_empty(&core->runnable) && list_is_empty(&core->ready);
     bool asleep = wait && idle && mailbox_sleep(&core->mailbox);
-    size_t completed = ring_step(core->ring, asleep ? timers_next(&core->timers) : 0);
+    size_t completed = ring_step(core->ring, asleep ? core_sleep_until(core) : 0);
     if (asleep) {
         mailbox_awake(&core->mailbox);
     }
