@@ -147,8 +147,8 @@ const struct image_topic *coordinator_topic(const struct core *core, enum coordi
     return image_find_name(&core->image, bytes_of_text(TOPICS[kind]));
 }
 
-void coordinator_topic_create(struct core *core, enum coordinator_kind kind,
-                              struct coordinator_create *create)
+void coordinator_topic_fill(const struct core *core, enum coordinator_kind kind,
+                            struct coordinator_create *create)
 {
     const struct broker_config *config = core->server->config;
     bool group = kind == COORDINATOR_GROUP;
@@ -168,6 +168,12 @@ void coordinator_topic_create(struct core *core, enum coordinator_kind kind,
         .settings = create->settings,
         .setting_count = (int32_t)ARRAY_COUNT(create->settings),
     };
+}
+
+void coordinator_topic_create(struct core *core, enum coordinator_kind kind,
+                              struct coordinator_create *create)
+{
+    coordinator_topic_fill(core, kind, create);
     create->change.kind = CHANGE_CREATE_TOPICS;
     create->change.topics = &create->topic;
     create->change.topic_count = 1;

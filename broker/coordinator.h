@@ -85,6 +85,9 @@ struct coordinator_create {
 };
 void coordinator_topic_create(struct core *core, enum coordinator_kind kind,
                               struct coordinator_create *create);
+/* Only fills create->topic, which refers to the rest of it: for whoever creates several at once. */
+void coordinator_topic_fill(const struct core *core, enum coordinator_kind kind,
+                            struct coordinator_create *create);
 
 /* ---- calls ---- */
 

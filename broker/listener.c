@@ -92,16 +92,14 @@ static bool place_connection(struct server *server, int32_t socket, int32_t list
 
 static void accept_start(struct listener *listener);
 
-static void accept_failed(struct listener *listener, int64_t result)
+static void accept_failed(struct listener *listener, const char *error, const char *remedy)
 {
     struct server *server = listener->server;
-    if (atomic_load(&server->phase) != SERVER_SERVING) {
-        return;
+    if (atomic_load(&server->phase) == SERVER_SERVING) {
+        diag_line(&server->cores[METADATA_CORE].diag, DIAG_WARN, "broker/listener",
+                  "connection not accepted", "listener=%s:%u error=\"%s\" remedy=\"%s\"",
+                  listener->host, listener->port, error, remedy);
     }
-    diag_line(&server->cores[METADATA_CORE].diag, DIAG_WARN, "broker/listener",
-              "connection not accepted",
-              "listener=%s:%u error=\"%s\" remedy=\"raise the limit of open files\"",
-              listener->host, listener->port, strerror((int)-result));
 }
 
 /* After an error the next try waits for RETRY_NS: out of descriptors must not become a busy loop.
@@ -113,24 +111,45 @@ static void accept_retry(struct timer *timer)
     accept_start(CONTAINER_OF(timer, struct listener, retry));
 }
 
+static void accept_later(struct listener *listener)
+{
+    struct server *server = listener->server;
+    struct core *core = &server->cores[METADATA_CORE];
+    if (atomic_load(&server->phase) == SERVER_SERVING) {
+        timer_arm(&core->timers, &listener->retry, ring_now_ns(core->ring) + RETRY_NS);
+    }
+}
+
+static void unplaced_closed(struct op *op)
+{
+    struct listener *listener = op->owner;
+    listener->closing = false;
+    accept_later(listener);
+}
+
+/* Nobody could take it over: the peer sees the end, not a broker that never answers. */
+static void unplaced_close(struct listener *listener, int32_t socket)
+{
+    listener->closing = true;
+    listener->close_op =
+        (struct op){.kind = OP_CLOSE, .file = socket, .done = unplaced_closed, .owner = listener};
+    ring_submit(listener->server->cores[METADATA_CORE].ring, &listener->close_op);
+}
+
 static void accept_done(struct op *op)
 {
     struct listener *listener = op->owner;
     struct server *server = listener->server;
-    struct core *core = &server->cores[METADATA_CORE];
     listener->accepting = false;
-    if (atomic_load(&server->phase) != SERVER_SERVING) {
-        if (op->result >= 0) {
-            (void)!place_connection(server, (int32_t)op->result, listener->index);
-        }
-        return;
+    if (op->result < 0) {
+        accept_failed(listener, strerror((int)-op->result), "raise the limit of open files");
+        accept_later(listener);
+    } else if (!place_connection(server, (int32_t)op->result, listener->index)) {
+        accept_failed(listener, "no memory", "raise memory.bytes");
+        unplaced_close(listener, (int32_t)op->result);
+    } else if (atomic_load(&server->phase) == SERVER_SERVING) {
+        accept_start(listener);
     }
-    if (op->result < 0 || !place_connection(server, (int32_t)op->result, listener->index)) {
-        accept_failed(listener, op->result);
-        timer_arm(&core->timers, &listener->retry, ring_now_ns(core->ring) + RETRY_NS);
-        return;
-    }
-    accept_start(listener);
 }
 
 /* As Apache Kafka does, clients above max.connections wait in the socket's queue. */
@@ -185,6 +204,13 @@ static void advertise(struct listener *listener, const struct broker_config *con
     snprintf(listener->advertised_host, sizeof(listener->advertised_host), "%s", host);
     listener->advertised_port =
         advertised != NULL && advertised->port != 0 ? advertised->port : listener->port;
+    if (any && advertised == NULL) {
+        diag_line(&listener->server->cores[METADATA_CORE].diag, DIAG_WARN, "broker/listener",
+                  "clients are sent to localhost",
+                  "listener=%s://%s:%u remedy=\"clients on other machines need "
+                  "advertised.listeners=%s://NAME:%u with a name of this machine\"",
+                  listener->name, listener->host, listener->port, listener->name, listener->port);
+    }
 }
 
 int listeners_open(struct server *server, char message[SERVER_MESSAGE_SIZE])
@@ -237,7 +263,8 @@ void listeners_shut(struct server *server)
 bool listeners_are_shut(const struct server *server)
 {
     for (int32_t i = 0; i < server->listener_count; i++) {
-        if (server->listeners[i].accepting || server->listeners[i].shutting) {
+        const struct listener *listener = &server->listeners[i];
+        if (listener->accepting || listener->closing || listener->shutting) {
             return false;
         }
     }

@@ -29,11 +29,13 @@ struct listener {
     int32_t socket;
     struct op accept_op;
     struct op shut_op;
+    struct op close_op;
     struct timer retry;
     struct server *server;
     int32_t index;
     bool accepting;
     bool shutting;
+    bool closing; /* a socket that no core could take */
 };
 
 /*

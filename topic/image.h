@@ -98,7 +98,7 @@ enum status image_apply(struct image *image, struct bytes record, struct arena *
                         const struct image_listener *listener);
 
 /* Every record of one batch, in order; control batches change nothing. Resets `scratch`, which
- * needs room for BATCH_SCRATCH_SIZE and the arrays of all records. */
+ * needs room for the arrays of one record. */
 enum status image_apply_batch(struct image *image, struct bytes batch, struct arena *scratch,
                               const struct image_listener *listener);
 

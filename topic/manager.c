@@ -15,8 +15,29 @@ void manager_init(struct manager *manager, const struct manager_options *options
         .peers = options->peers,
         .image = options->image,
         .listener = options->listener,
+        .pages = options->pages,
     };
     arena_init(&manager->scratch, options->pages, SCRATCH_SIZE_MAX);
+}
+
+/*
+ * A record that is durable must be applied, whatever this core's clients hold: their frames may
+ * have spent the whole share of requests. The arrays of one record fit a page, so a chunk is kept
+ * back, and handed to the arena for as long as it decodes.
+ */
+static void reserve_take(struct manager *manager)
+{
+    if (manager->reserve == NULL) {
+        manager->reserve = pages_acquire_run(manager->pages, CHUNK_SIZE, PAGES_REQUEST);
+    }
+}
+
+static void reserve_release(struct manager *manager)
+{
+    if (manager->reserve != NULL) {
+        pages_release_run(manager->pages, manager->reserve, CHUNK_SIZE, PAGES_REQUEST);
+        manager->reserve = NULL;
+    }
 }
 
 static enum status partition_load(struct manager *manager, struct image_topic *topic, int32_t index,
@@ -124,6 +145,7 @@ int32_t manager_open_partitions(struct manager *manager, int32_t *cut_count)
             }
         }
     }
+    reserve_take(manager);
     return failures;
 }
 
@@ -146,6 +168,7 @@ void manager_close_partitions(struct manager *manager, bool clean)
     }
     check(manager->partition_count == 0);
     arena_reset(&manager->scratch);
+    reserve_release(manager);
 }
 
 /* ---- taking in records ---- */
@@ -240,7 +263,9 @@ void manager_apply_batch(struct manager *manager, struct manager_apply *apply)
     };
     manager->apply = apply;
     manager->removals_pending = 1; /* this loop */
+    reserve_release(manager);
     apply->status = image_apply_batch(manager->image, apply->batch, &manager->scratch, &listener);
+    reserve_take(manager);
     manager->removals_pending--;
     if (manager->removals_pending == 0) {
         apply_finish(manager);

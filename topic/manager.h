@@ -50,7 +50,9 @@ struct manager {
     const struct peers *peers;
     struct image *image;
     struct manager_listener listener;
-    struct arena scratch;    /* decoded records */
+    struct arena scratch; /* decoded records */
+    struct pages *pages;
+    uint8_t *reserve;        /* for `scratch`: a chunk nobody else can have spent */
     int32_t partition_count; /* open here */
     int32_t removals_pending;
     struct manager_apply *apply; /* change being taken in, waiting for removals */

@@ -13,6 +13,10 @@
 #define METADATA_VERSION_LEVEL 25 /* feature metadata.version: 4.0-IV3, the oldest we write for */
 /* What a batch adds to a frame: the batch header once, at most this much per record. */
 #define RECORD_OVERHEAD 32
+/* Bytes of a core's memory, rounded up: a topic, one of its settings, an open partition. */
+#define TOPIC_SIZE ((size_t)2048)
+#define SETTING_SIZE ((size_t)256)
+#define PARTITION_SIZE ((size_t)4096)
 
 /* A record on its way into the batch. */
 struct frame {
@@ -148,8 +152,27 @@ static struct uuid topic_id_new(struct random *random)
     return id;
 }
 
+/*
+ * What a topic takes of a core's memory at most, by and large: every core knows it, and one of them
+ * has each partition open. Asked before anything is written, because a record that is durable must
+ * find room in every image; a quarter is left for what else grows there. Cores take their shares
+ * alike, so this one speaks for all.
+ */
+static bool has_room(const struct metadata *metadata, const struct change_topic *topic,
+                     size_t *taken)
+{
+    const struct heap *heap = metadata->image->heap;
+    size_t partitions = (size_t)topic->partition_count;
+    size_t cores = (size_t)metadata->image->core_count;
+    *taken += TOPIC_SIZE + (size_t)topic->setting_count * SETTING_SIZE +
+              partitions * 2 * sizeof(struct image_partition) +
+              (partitions / cores + 1) * PARTITION_SIZE;
+    return heap->size + *taken <= heap->size_max / 4 * 3;
+}
+
 static enum status begin_create(struct metadata *metadata, struct change *change)
 {
+    size_t taken = 0;
     for (int32_t i = 0; i < change->topic_count; i++) {
         struct change_topic *topic = &change->topics[i];
         if (topic->status != STATUS_OK) {
@@ -164,6 +187,11 @@ static enum status begin_create(struct metadata *metadata, struct change *change
             topic->message = "the name collides with that of another topic: '.' and '_' are one";
             continue;
         }
+        if (!has_room(metadata, topic, &taken)) {
+            topic->status = STATUS_POLICY_VIOLATION;
+            topic->message = "so many partitions do not fit into memory: raise memory.bytes";
+            continue;
+        }
         topic->id = topic_id_new(metadata->options.random);
         if (!change->validate_only) {
             enum status status = write_topic(metadata, topic);
@@ -175,11 +203,12 @@ static enum status begin_create(struct metadata *metadata, struct change *change
     return STATUS_OK;
 }
 
-static bool is_named_before(const struct change *change, int32_t index)
+/* `last` begins the chain of the topics that go: asking all that were named would cost a peer who
+ * sends a megabyte of unknown names nothing, and this core the square of them. */
+static bool is_named_before(const struct change *change, int32_t index, int32_t last)
 {
-    for (int32_t i = 0; i < index; i++) {
-        if (change->topics[i].status == STATUS_OK &&
-            uuid_equal(&change->topics[i].id, &change->topics[index].id)) {
+    for (int32_t i = last; i >= 0; i = change->topics[i].before) {
+        if (uuid_equal(&change->topics[i].id, &change->topics[index].id)) {
             return true;
         }
     }
@@ -188,6 +217,7 @@ static bool is_named_before(const struct change *change, int32_t index)
 
 static enum status begin_delete(struct metadata *metadata, struct change *change)
 {
+    int32_t last = -1;
     for (int32_t i = 0; i < change->topic_count; i++) {
         struct change_topic *topic = &change->topics[i];
         if (topic->status != STATUS_OK) {
@@ -201,7 +231,7 @@ static enum status begin_delete(struct metadata *metadata, struct change *change
             continue;
         }
         topic->id = found->id;
-        if (is_named_before(change, i)) {
+        if (is_named_before(change, i, last)) {
             topic->status = STATUS_INVALID_REQUEST;
             topic->message = "the request names the topic twice";
             continue;
@@ -211,6 +241,8 @@ static enum status begin_delete(struct metadata *metadata, struct change *change
         if (!frames_add(metadata, &record)) {
             return STATUS_NO_MEMORY;
         }
+        topic->before = last;
+        last = i;
     }
     return STATUS_OK;
 }
@@ -323,12 +355,14 @@ static void metadata_appended(struct partition_append *append)
 {
     struct metadata *metadata = append->owner;
     if (append->status != STATUS_OK) {
-        metadata->failed = true; /* W3 */
+        /* W3. Without space, or memory, nothing was written: this change is refused, and reads,
+         * appends elsewhere and later changes go on. */
+        metadata->failed = partition_facts(metadata->log).state == PARTITION_FAILED;
         diag_line(metadata->options.diag, DIAG_ERROR, "topic/metadata",
-                  "metadata log cannot be written",
-                  "status=%s remedy=\"free or repair the data "
-                  "folder's disk, then start again\"",
-                  status_name(append->status));
+                  "metadata log cannot be written", "status=%s remedy=\"%s\"",
+                  status_name(append->status),
+                  metadata->failed ? "repair the data folder's disk, then start again"
+                                   : "free space in the data folder; the change was refused");
         change_finish(metadata, STATUS_KAFKA_STORAGE_ERROR);
         metadata_run(metadata);
         return;

@@ -48,8 +48,9 @@ struct change_topic {
     const struct change_setting *settings;
     int32_t setting_count;
     int32_t partition_index; /* leader epoch */
-    enum status status;      /* in: not OK means refused already; out: the answer */
-    const char *message;     /* NULL or fixed text, or text in the sender's arena */
+    int32_t before;      /* delete: the writer's, the topic that goes before this one; -1 none */
+    enum status status;  /* in: not OK means refused already; out: the answer */
+    const char *message; /* NULL or fixed text, or text in the sender's arena */
 };
 
 /* Lives in the sender's request until done. Slices are borrowed. */

@@ -167,10 +167,10 @@ static enum status append_settle(struct group *group, const struct shard_append 
     struct groups *groups = group->groups;
     enum status status = append->status;
     group->write_count--;
-    if (status != STATUS_OK) {
-        shard_reload(groups->shard);
-    } else if (!groups->serving) { /* one before it failed: what this one was made from is gone */
+    if (!groups->serving) { /* one before it failed: what this one was made from is gone */
         status = STATUS_COORDINATOR_LOAD_IN_PROGRESS;
+    } else if (status != STATUS_OK) {
+        shard_reload(groups->shard);
     }
     group_release(group);
     return shard_client_status(status);
@@ -198,7 +198,12 @@ static void append_send(struct group *group, struct shard_append *append,
     append->record_count = count;
     group_hold(group);
     group->write_count++;
-    shard_append(group->groups->shard, append);
+    if (group->groups->serving) {
+        shard_append(group->groups->shard, append);
+    } else { /* V2: a batch before it was refused, so the log has the beginning of the step only */
+        append->status = STATUS_COORDINATOR_LOAD_IN_PROGRESS;
+        append->done(append);
+    }
 }
 
 /* V2: all batches but the last. Answers how many records that were; without memory the last one

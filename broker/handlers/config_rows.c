@@ -80,8 +80,8 @@ void config_rows_for_create(struct request *request, const struct create_topics_
 
 static bool is_asked(const struct describe_configs_request_resource *resource, const char *name)
 {
-    if (resource->configuration_keys_count < 0) {
-        return true;
+    if (resource->configuration_keys_count <= 0) {
+        return true; /* to Kafka an empty list is all of them, as null is */
     }
     for (int32_t i = 0; i < resource->configuration_keys_count; i++) {
         if (bytes_equal(resource->configuration_keys[i], bytes_of_text(name))) {

@@ -60,6 +60,14 @@ static uint64_t bytes_limit(const struct fetch_state *state)
     return (uint64_t)(asked < 0 ? 0 : asked > limit ? limit : asked);
 }
 
+/* MinBytes, but no more than the answer may hold. */
+static uint64_t bytes_wanted(const struct fetch_state *state)
+{
+    uint64_t limit = bytes_limit(state);
+    uint64_t wanted = (uint64_t)(state->in.min_bytes < 0 ? 0 : state->in.min_bytes);
+    return wanted > limit ? limit : wanted;
+}
+
 static bool uses_ids(const struct request *request)
 {
     return request->version >= 13;
@@ -333,7 +341,7 @@ static void fetch_abandon(struct request *request)
  */
 static void fetch_watch(struct fetch_state *state, uint64_t found)
 {
-    uint64_t missing = (uint64_t)state->in.min_bytes - found;
+    uint64_t missing = bytes_wanted(state) - found;
     uint64_t share = (missing + (uint64_t)state->item_count - 1) / (uint64_t)state->item_count;
     for (int32_t i = 0; i < state->item_count; i++) {
         struct fetch_item *item = &state->items[i];
@@ -404,11 +412,8 @@ static bool fetch_is_enough(struct fetch_state *state)
     }
     state->found = found;
     bool held_back = found > 0 && found == state->found_last;
-    uint64_t limit = bytes_limit(state);
-    uint64_t wanted = (uint64_t)(state->in.min_bytes < 0 ? 0 : state->in.min_bytes);
-    wanted = wanted > limit ? limit : wanted;
-    return found >= wanted || held_back || state->item_count == 0 || state->abandoned ||
-           state->request->core->stopping ||
+    return found >= bytes_wanted(state) || held_back || state->item_count == 0 ||
+           state->abandoned || state->request->core->stopping ||
            ring_now_ns(state->request->core->ring) >= state->deadline_ns;
 }
 

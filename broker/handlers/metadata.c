@@ -13,6 +13,7 @@ struct metadata_state {
     struct metadata_request in;
     struct change change;
     struct change_topic *wanted;
+    struct byte_set wanted_names; /* -> index in wanted */
 };
 
 static void partitions_fill(struct request *request, const struct image_topic *topic,
@@ -73,17 +74,15 @@ static enum status missing_status(const struct metadata_state *state, struct byt
     if (topic_name_check(name) != STATUS_OK) {
         return STATUS_INVALID_TOPIC_EXCEPTION;
     }
-    for (int32_t i = 0; i < state->change.topic_count; i++) {
-        const struct change_topic *wanted = &state->wanted[i];
-        if (!bytes_equal(wanted->name, name)) {
-            continue;
-        }
-        if (state->change.status != STATUS_OK) {
-            return STATUS_LEADER_NOT_AVAILABLE; /* could not be written now: retriable */
-        }
-        return wanted->status;
+    int32_t index =
+        state->change.topic_count > 0 ? byte_set_find(&state->wanted_names, name) : BYTE_SET_ABSENT;
+    if (index == BYTE_SET_ABSENT) {
+        return STATUS_UNKNOWN_TOPIC_OR_PARTITION;
     }
-    return STATUS_UNKNOWN_TOPIC_OR_PARTITION;
+    if (state->change.status != STATUS_OK) {
+        return STATUS_LEADER_NOT_AVAILABLE; /* could not be written now: retriable */
+    }
+    return state->wanted[index].status;
 }
 
 static void topics_fill_named(struct request *request, struct metadata_state *state,
@@ -148,14 +147,28 @@ static void created(struct change *change)
     request_wake(change->owner, metadata_answer);
 }
 
-static bool is_wanted_already(const struct metadata_state *state, struct bytes name)
+/* A topic as it is made when somebody only asks for it; a coordinator's has its own shape, whoever
+ * asks first: as an ordinary one it would lose offsets to retention. False: no memory. */
+static bool wanted_fill(struct request *request, struct bytes name, struct change_topic *wanted)
 {
-    for (int32_t i = 0; i < state->change.topic_count; i++) {
-        if (bytes_equal(state->wanted[i].name, name)) {
+    struct core *core = request->core;
+    for (int kind = 0; kind < COORDINATOR_KINDS; kind++) {
+        if (bytes_equal(name, bytes_of_text(coordinator_topic_name((enum coordinator_kind)kind)))) {
+            struct coordinator_create *create =
+                arena_new(&request->arena, struct coordinator_create);
+            if (create == NULL) {
+                return false;
+            }
+            coordinator_topic_fill(core, (enum coordinator_kind)kind, create);
+            *wanted = create->topic;
             return true;
         }
     }
-    return false;
+    *wanted = (struct change_topic){
+        .name = name,
+        .partition_count = core->server->config->partition_count,
+    };
+    return true;
 }
 
 /* The topics that were named, may be created and are not there. */
@@ -168,20 +181,23 @@ static void missing_collect(struct request *request, struct metadata_state *stat
     }
     state->wanted =
         arena_new_array(&request->arena, struct change_topic, (size_t)state->in.topics_count);
-    if (state->wanted == NULL) {
+    if (state->wanted == NULL ||
+        !byte_set_init(&state->wanted_names, &request->arena, (size_t)state->in.topics_count,
+                       handler_seed(request))) {
         return;
     }
     for (int32_t i = 0; i < state->in.topics_count; i++) {
         struct bytes name = state->in.topics[i].name;
         if (name.data == NULL || topic_name_check(name) != STATUS_OK ||
-            image_find_name(&request->core->image, name) != NULL ||
-            is_wanted_already(state, name)) {
+            image_find_name(&request->core->image, name) != NULL) {
             continue;
         }
-        state->wanted[state->change.topic_count++] = (struct change_topic){
-            .name = name,
-            .partition_count = config->partition_count,
-        };
+        int32_t index = state->change.topic_count;
+        if (byte_set_find(&state->wanted_names, name) == BYTE_SET_ABSENT &&
+            wanted_fill(request, name, &state->wanted[index])) {
+            (void)byte_set_add(&state->wanted_names, name, index);
+            state->change.topic_count += 1;
+        }
     }
 }
 
