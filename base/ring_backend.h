@@ -104,7 +104,7 @@ void wakeup_notice(struct wakeup *wakeup);
  * posix, truncate and listing of uring. Threads start at first need and stay. One pool per ring;
  * only the ring's thread submits and reaps.
  */
-#define HELPERS_MAX 4 /* file operations at once; the rest waits its turn */
+#define HELPERS_MAX 16 /* file operations at once; the rest waits its turn */
 
 struct helpers {
     struct wakeup *wakeup; /* borrowed: signalled when something finished */

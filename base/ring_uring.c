@@ -25,6 +25,9 @@
 #define ENTRIES_DEFAULT 1024
 #define CQ_FACTOR 4 /* every idle connection waits in a RECV: bursts are wider than the queue */
 #define WAKEUP_TAG UINT64_C(1)
+/* Threads of the kernel for files that make it wait; its own limit, four a processor, leaves a disk
+ * of some milliseconds idle when a start asks for thousands of small files. */
+#define WORKERS_MAX 32
 
 /* Memory that the kernel reads when it takes the SQE. */
 union scratch {
@@ -516,6 +519,8 @@ int ring_open_uring(struct ring **out, struct ring_options *options)
     }
     ring_init(&uring->ring, &uring_backend);
     ring_refresh_clocks(&uring->ring);
+    unsigned workers[2] = {WORKERS_MAX, 0};                        /* for sockets as it is */
+    (void)io_uring_register_iowq_max_workers(&uring->io, workers); /* refused: somewhat slower */
     list_init(&uring->again);
     helpers_init(&uring->helpers, &uring->wakeup);
     uring->scratch = scratch;

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "storage/partition_state.h"
+#include "storage/tail.h"
 
 #define LISTING_SIZE_FIRST ((size_t)65536)
 #define LISTING_SIZE_MAX ((size_t)16 << 20)
@@ -87,7 +88,7 @@ static bool folder_push(struct folder *folder, int64_t **items, uint32_t *count,
     return true;
 }
 
-static bool folder_take_name(struct folder *folder, struct partition *partition, const char *name)
+static bool folder_take_name(struct folder *folder, const char *name)
 {
     int64_t offset;
     if (strlen(name) > NAME_DIGITS && name_offset(name, ".log", &offset)) {
@@ -105,13 +106,17 @@ static bool folder_take_name(struct folder *folder, struct partition *partition,
     }
     folder->has_ranges = folder->has_ranges || strcmp(name, "weir.quarantine") == 0;
     folder->has_request = folder->has_request || strcmp(name, "weir.request") == 0;
+    return true;
+}
+
+static void folder_tidy_name(struct folder *folder, struct partition *partition, const char *name)
+{
     if (text_ends(name, ".deleted") || text_ends(name, ".tmp") || strcmp(name, "weir.next") == 0) {
         char path[STORE_PATH_SIZE];
         store_path(folder->store, path, partition->name, name, NULL);
         struct op op = {.kind = OP_UNLINK, .path = path};
         (void)ring_call(folder->store->ring, &op);
     }
-    return true;
 }
 
 static int order_offsets(const void *a, const void *b)
@@ -202,6 +207,53 @@ static enum status folder_check_metadata(struct partition *partition)
     return STATUS_INCONSISTENT_TOPIC_ID;
 }
 
+/* Keeps the tail file of the last log. False: it does not tell whose this folder is. */
+static bool folder_take_tail(struct folder *folder, struct partition *partition)
+{
+    struct store *store = partition->store;
+    int64_t base = folder->base_count == 0 ? -1 : folder->bases[folder->base_count - 1];
+    if (!folder_has(folder->tails, folder->tail_count, base)) {
+        return false;
+    }
+    folder->tail_run = cache_acquire_run(store, (size_t)BLOCK_SIZE);
+    if (folder->tail_run == NULL) {
+        return false;
+    }
+    char path[STORE_PATH_SIZE];
+    struct tail_header header;
+    struct tail_identity identity = {
+        .topic_id = partition->topic_id,
+        .index = partition->index,
+        .base_offset = base,
+        .seed = segment_seed_of(&partition->topic_id, partition->index, base, UINT32_MAX),
+    };
+    store_path_offset(store, path, partition->name, base, ".tail");
+    int64_t result = folder_read(store, path, store_direct(store), folder->tail_run,
+                                 (size_t)BLOCK_SIZE, &folder->tail_size);
+    bool good = result == 0 && folder->tail_size >= TAIL_HEADER_PAGES * TAIL_PAGE_SIZE &&
+                tail_decode_slots(folder->tail_run, &identity, &header);
+    if (!good) {
+        folder_forget_tail(folder);
+    }
+    return good;
+}
+
+void folder_forget_tail(struct folder *folder)
+{
+    if (folder->tail_run != NULL) {
+        cache_release_run(folder->store, folder->tail_run, (size_t)BLOCK_SIZE);
+        folder->tail_run = NULL;
+    }
+}
+
+static void folder_sort_all(struct folder *folder)
+{
+    folder_sort(folder->bases, folder->base_count);
+    folder_sort(folder->hints, folder->hint_count);
+    folder_sort(folder->tails, folder->tail_count);
+    folder_sort(folder->snapshots, folder->snapshot_count);
+}
+
 enum status folder_open(struct folder *folder, struct partition *partition)
 {
     struct store *store = partition->store;
@@ -213,29 +265,33 @@ enum status folder_open(struct folder *folder, struct partition *partition)
     enum status status = STATUS_OK;
     if (result < 0 && result != -ENOENT) {
         status = result == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
-    } else if (result >= 0) {
-        status = folder_check_metadata(partition);
     }
     const char *name = listing.names;
     for (int64_t i = 0; status == STATUS_OK && i < result; i++) {
-        if (!folder_take_name(folder, partition, name)) {
+        if (!folder_take_name(folder, name)) {
             status = STATUS_NO_MEMORY;
         }
+        name += strlen(name) + 1;
+    }
+    folder_sort_all(folder);
+    if (status == STATUS_OK && result >= 0 && !folder_take_tail(folder, partition)) {
+        status = folder_check_metadata(partition);
+    }
+    name = listing.names;
+    for (int64_t i = 0; status == STATUS_OK && i < result; i++) {
+        folder_tidy_name(folder, partition, name);
         name += strlen(name) + 1;
     }
     if (listing.names != NULL) {
         heap_release(store->heap, listing.names, listing.size_max);
     }
-    folder_sort(folder->bases, folder->base_count);
-    folder_sort(folder->hints, folder->hint_count);
-    folder_sort(folder->tails, folder->tail_count);
-    folder_sort(folder->snapshots, folder->snapshot_count);
     return status;
 }
 
 void folder_close(struct folder *folder)
 {
     struct heap *heap = folder->store->heap;
+    folder_forget_tail(folder);
     heap_release(heap, folder->bases, folder->base_room * sizeof(folder->bases[0]));
     heap_release(heap, folder->hints, folder->hint_room * sizeof(folder->hints[0]));
     heap_release(heap, folder->tails, folder->tail_room * sizeof(folder->tails[0]));

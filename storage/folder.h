@@ -28,14 +28,21 @@ struct folder {
     int64_t *snapshots; /* offsets of .snapshot files, sorted */
     uint32_t snapshot_count;
     uint32_t snapshot_room;
+    uint8_t *tail_run; /* BLOCK_SIZE: what the last tail file begins with, if it is the last log's
+                          and names this partition; NULL none */
+    size_t tail_size;
 };
 
 /*
- * Lists the folder, unlinks what was left half done (.deleted, .tmp, weir.next) and compares
- * partition.metadata. No folder: STATUS_OK and no bases. folder_close() in every case.
+ * Lists the folder, makes sure that it is this partition's, and unlinks what was left half done
+ * (.deleted, .tmp, weir.next). The tail file names the topic's id as well: partition.metadata, a
+ * page more from the disk, is read where that does not tell. No folder: STATUS_OK and no bases.
+ * folder_close() in every case.
  */
 enum status folder_open(struct folder *folder, struct partition *partition);
 void folder_close(struct folder *folder);
+/* The last log file is not what it was when the folder was opened. */
+void folder_forget_tail(struct folder *folder);
 bool folder_has(const int64_t *sorted, uint32_t count, int64_t offset);
 /* The topic id that a partition.metadata names; false when it is damaged. */
 bool folder_decode_metadata(const char *text, struct uuid *id);

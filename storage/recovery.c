@@ -17,6 +17,7 @@
 /* What recovery knows of one segment before it looks at its log. */
 struct recovery {
     struct partition *partition;
+    struct folder *folder;
     struct segment *segment;
     bool last;
     int64_t next_base;  /* INT64_MAX when last */
@@ -33,16 +34,24 @@ static enum status recovery_read_tail(struct recovery *recovery)
 {
     struct partition *partition = recovery->partition;
     struct store *store = partition->store;
+    struct folder *folder = recovery->folder;
     size_t run_size = (size_t)BLOCK_SIZE;
-    uint8_t *run = cache_acquire_run(store, run_size);
-    if (run == NULL) {
-        return STATUS_NO_MEMORY;
-    }
-    char path[STORE_PATH_SIZE];
-    store_path_offset(store, path, partition->name, recovery->segment->base_offset, ".tail");
-    size_t size = 0;
+    uint8_t *run = recovery->last ? folder->tail_run : NULL;
+    size_t size = folder->tail_size;
+    int64_t result = 0;
     struct tail_identity identity = tail_identity_of(recovery->segment);
-    int64_t result = folder_read(store, path, store_direct(store), run, run_size, &size);
+    if (run != NULL) {
+        folder->tail_run = NULL;
+    } else {
+        run = cache_acquire_run(store, run_size);
+        if (run == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        char path[STORE_PATH_SIZE];
+        store_path_offset(store, path, partition->name, recovery->segment->base_offset, ".tail");
+        size = 0;
+        result = folder_read(store, path, store_direct(store), run, run_size, &size);
+    }
     bool found = result == 0 && size >= TAIL_HEADER_PAGES * TAIL_PAGE_SIZE &&
                  tail_decode_slots(run, &identity, &recovery->tail);
     /* Of the last segment the rows are needed; those of up to 116 MiB of log lie in this read. */
@@ -542,6 +551,7 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
         }
         struct recovery recovery = {
             .partition = partition,
+            .folder = folder,
             .segment = segment,
             .last = i + 1 == folder->base_count,
             .next_epoch = -1,
@@ -560,6 +570,7 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
                 recovery_drop_file(partition, folder->bases[k]);
             }
             folder->base_count = i + 2;
+            folder_forget_tail(folder); /* it goes with its log */
             status = recovery_renew(partition, recovery.next_base);
         }
         if (status == STATUS_OK && !follows) {
