@@ -70,6 +70,28 @@ void removal_forget(struct partition *partition)
     partition->retired_renamed = false;
 }
 
+/* Puts the unlinking off; whatever cannot be put off is found by the next open. */
+static void removal_put_off(struct partition *partition, const struct segment *segment)
+{
+    struct store *store = partition->store;
+    struct deletion *deletion = heap_acquire(store->heap, sizeof(*deletion));
+    if (deletion == NULL) {
+        return;
+    }
+    deletion->job = job_take(store, NULL, delete_segment_run);
+    if (deletion->job == NULL) {
+        heap_release(store->heap, deletion, sizeof(*deletion));
+        return;
+    }
+    deletion->job->memory = (void *)deletion;
+    deletion->job->position = segment->base_offset;
+    snprintf(deletion->job->path_target, sizeof(deletion->job->path_target), "%s", partition->name);
+    deletion->due_ns = ring_now_ns(store->ring) +
+                       (uint64_t)partition->config.file_delete_delay_ms * UINT64_C(1000000);
+    list_push_tail(&store->deleting, &deletion->node);
+    store_arm(store, deletion->due_ns);
+}
+
 /* Oldest first and one after the other: names reach the disk in the order of their changes, so a
  * power cut leaves no hole in the log. */
 static void rename_segments_run(struct job *job)
@@ -95,6 +117,10 @@ static void rename_segments_run(struct job *job)
 end:
     partition->retiring = false;
     if (job->op.result >= 0) {
+        /* Not before: an unlink that comes first finds nothing, and the file stays for good. */
+        for (int32_t i = 0; i < partition->retired_count; i++) {
+            removal_put_off(partition, partition->retired[i]);
+        }
         partition->retired_renamed = true;
         (void)removal_resume(partition);
     }
@@ -132,28 +158,6 @@ static bool removal_retire(struct partition *partition, int32_t count)
     return true;
 }
 
-/* Puts the unlinking off; whatever cannot be put off is found by the next open. */
-static void removal_put_off(struct partition *partition, const struct segment *segment)
-{
-    struct store *store = partition->store;
-    struct deletion *deletion = heap_acquire(store->heap, sizeof(*deletion));
-    if (deletion == NULL) {
-        return;
-    }
-    deletion->job = job_take(store, NULL, delete_segment_run);
-    if (deletion->job == NULL) {
-        heap_release(store->heap, deletion, sizeof(*deletion));
-        return;
-    }
-    deletion->job->memory = (void *)deletion;
-    deletion->job->position = segment->base_offset;
-    snprintf(deletion->job->path_target, sizeof(deletion->job->path_target), "%s", partition->name);
-    deletion->due_ns = ring_now_ns(store->ring) +
-                       (uint64_t)partition->config.file_delete_delay_ms * UINT64_C(1000000);
-    list_push_tail(&store->deleting, &deletion->node);
-    store_arm(store, deletion->due_ns);
-}
-
 void removal_due(struct store *store, uint64_t now_ns)
 {
     LIST_EACH (&store->deleting, node) {
@@ -182,7 +186,6 @@ void removal_segments(struct partition *partition, int32_t count)
     for (int32_t i = 0; i < count; i++) {
         struct segment *segment = partition->segments[i];
         check(segment->sealed && segment->visible == segment->size);
-        removal_put_off(partition, segment);
         if (segment->aborted_lost) { /* nobody replays it any more */
             segment->rows_fault = -ENOENT;
             segment_wake_rows(segment);

@@ -33,7 +33,7 @@ int32_t retention_pick(const struct retention_segment *segments, int32_t count,
 {
     check(count >= 0);
     *roll_active = false;
-    int64_t total = 0;
+    int64_t total = rules->size_behind;
     for (int32_t i = 0; i < count; i++) {
         check(segments[i].base_offset <= segments[i].end_offset);
         check(i == 0 || segments[i - 1].end_offset <= segments[i].base_offset);

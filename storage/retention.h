@@ -23,10 +23,12 @@ struct retention_rules {
     int64_t now_ms;
     int64_t log_start_offset;
     int64_t high_watermark;
+    int64_t size_behind; /* bytes of further segments that are not passed */
 };
 
 /* How many from the front may go. The last entry is the active segment and never counts; when it is
  * due as well (by time, or by size with retention.bytes=0) *roll_active says so and the caller
- * rolls it first and asks again. */
+ * rolls it first and asks again. Of a log whose newest segments are not passed that means nothing,
+ * and the last entry has its turn another time. */
 int32_t retention_pick(const struct retention_segment *segments, int32_t count,
                        const struct retention_rules *rules, bool *roll_active);

@@ -22,6 +22,7 @@
 
 /* A look at one partition, measured with a dozen segments. */
 #define UPKEEP_PARTITION_NS 1000
+/* Segments of a log that may go in one round; sizes are counted of all. */
 #define UPKEEP_SEGMENTS_MAX 4096
 
 /* Read-only; what could not even be read back is not served at all until it is loaded again. */
@@ -167,11 +168,10 @@ static void upkeep_refused(struct store *store, uint64_t now_ns)
     }
 }
 
-/* Sealed, durable segments from the front, at most UPKEEP_SEGMENTS_MAX a round. */
-static int32_t upkeep_list_segments(const struct partition *partition,
-                                    struct retention_segment *list, int32_t count_max)
+/* The first `count` ones; answers the bytes of the others. */
+static int64_t upkeep_list_segments(const struct partition *partition,
+                                    struct retention_segment *list, int32_t count)
 {
-    int32_t count = partition->segment_count < count_max ? partition->segment_count : count_max;
     for (int32_t i = 0; i < count; i++) {
         const struct segment *segment = partition->segments[i];
         list[i] = (struct retention_segment){
@@ -181,7 +181,11 @@ static int32_t upkeep_list_segments(const struct partition *partition,
             .timestamp_max = segment->timestamp_max,
         };
     }
-    return count;
+    int64_t size_behind = 0;
+    for (int32_t i = count; i < partition->segment_count; i++) {
+        size_behind += partition->segments[i]->size;
+    }
+    return size_behind;
 }
 
 /* Producers are known from the log or from a snapshot of its time: one of before its start does not
@@ -194,16 +198,16 @@ static bool upkeep_may_begin(const struct partition *partition, int64_t base_off
 static void upkeep_retention(struct partition *partition)
 {
     struct store *store = partition->store;
-    if (partition->segment_count == 0 || removal_resume(partition) ||
-        partition->segment_count > UPKEEP_SEGMENTS_MAX) {
+    if (partition->segment_count == 0 || removal_resume(partition)) {
         return;
     }
-    size_t size = (size_t)partition->segment_count * sizeof(struct retention_segment);
+    int32_t count = partition->segment_count;
+    count = count < UPKEEP_SEGMENTS_MAX ? count : UPKEEP_SEGMENTS_MAX;
+    size_t size = (size_t)count * sizeof(struct retention_segment);
     struct retention_segment *list = heap_acquire(store->heap, size);
     if (list == NULL) {
         return;
     }
-    int32_t count = upkeep_list_segments(partition, list, partition->segment_count);
     struct retention_rules rules = {
         .delete_old = partition->config.delete_old,
         .retention_ms = partition->config.retention_ms,
@@ -211,11 +215,13 @@ static void upkeep_retention(struct partition *partition)
         .now_ms = ring_wall_ms(store->ring),
         .log_start_offset = partition->log_start_offset,
         .high_watermark = partition->high_watermark,
+        .size_behind = upkeep_list_segments(partition, list, count),
     };
     bool roll_active = false;
     int32_t due = retention_pick(list, count, &rules, &roll_active);
     heap_release(store->heap, list, size);
-    if (roll_active && partition->high_watermark == partition->end_offset) {
+    if (roll_active && count == partition->segment_count &&
+        partition->high_watermark == partition->end_offset) {
         partition_roll_idle(partition);
     }
     due = due < partition->segment_count ? due : partition->segment_count - 1;
@@ -268,8 +274,8 @@ static void know_run(struct job *job)
 {
     struct partition *partition = job->partition;
     JOB_BEGIN(job);
-    while (!partition->closing && !partition->removing && !partition->broken &&
-           (job->segment = upkeep_unknown(partition)) != NULL) {
+    while (!partition->stopping && !partition->closing && !partition->removing &&
+           !partition->broken && (job->segment = upkeep_unknown(partition)) != NULL) {
         job->op.result = -ENOENT;
         if (job->segment->hinted) {
             JOB_CALL(job, job_call(job, hint_read_job(job->segment, HINT_FACTS)));

@@ -73,6 +73,19 @@ static void size_never_cuts_below_its_limit(void **state)
     expect(&rules, 3, true);
 }
 
+static void size_counts_segments_that_are_not_passed(void **state)
+{
+    (void)state;
+    struct retention_rules rules = rules_that_keep();
+    rules.retention_size = 500;
+    rules.size_behind = 200;
+    expect(&rules, 1, false);
+    rules.size_behind = 300;
+    expect(&rules, 2, false);
+    rules.size_behind = 199;
+    expect(&rules, 0, false);
+}
+
 static void size_counts_what_the_log_start_left(void **state)
 {
     (void)state;
@@ -192,6 +205,7 @@ int main(void)
         cmocka_unit_test(nothing_goes_without_a_rule),
         cmocka_unit_test(segments_below_the_log_start_go_whatever_the_policy),
         cmocka_unit_test(size_never_cuts_below_its_limit),
+        cmocka_unit_test(size_counts_segments_that_are_not_passed),
         cmocka_unit_test(size_counts_what_the_log_start_left),
         cmocka_unit_test(time_goes_by_the_largest_timestamp),
         cmocka_unit_test(a_future_or_unknown_timestamp_blocks),
