@@ -117,8 +117,12 @@ static void block_loaded(struct block *block, int64_t result)
         fault = STATUS_KAFKA_STORAGE_ERROR;
         store->counters.failures += 1;
         diag_line(store->diag, DIAG_ERROR, "storage/cache", "block cannot be read",
-                  "base_offset=%lld position=%lld error=%d", (long long)segment->base_offset,
-                  (long long)start, (int)-result);
+                  "partition=%s file=%020lld.log position=%lld size=%lld error=\"%s\" "
+                  "remedy=\"its readers are answered KAFKA_STORAGE_ERROR, and the next one tries "
+                  "again; see to the disk if it stays\"",
+                  segment->partition == NULL ? "?" : segment->partition->name,
+                  (long long)segment->base_offset, (long long)start, (long long)size,
+                  strerrordesc_np((int)-result));
     } else {
         const struct block_row *row =
             block->number < segment->row_count ? &segment->rows[block->number] : NULL;

@@ -442,7 +442,10 @@ void partition_break(struct partition *partition, int64_t error, const char *wha
     store->counters.failures += 1;
     diag_line(store->diag, DIAG_ERROR, "storage/partition",
               "write failed; the log goes on in a new segment from what is durable",
-              "partition=%s what=\"%s\" error=%d offset=%lld", partition->name, what, (int)-error,
+              "partition=%s what=\"%s\" error=\"%s\" offset=%lld remedy=\"producers try again by "
+              "themselves; see to the disk: a second failure within a minute makes the log "
+              "read-only\"",
+              partition->name, what, strerrordesc_np((int)-error),
               (long long)partition->high_watermark);
     if (!list_is_linked(&partition->broken_node)) {
         list_push_tail(&store->broken, &partition->broken_node);

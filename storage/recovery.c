@@ -424,9 +424,13 @@ static void recovery_drop_file(struct partition *partition, int64_t base_offset)
     if (empty) {
         return;
     }
+    int64_t size = folder_file_size(store, path_target);
     diag_line(store->diag, DIAG_WARN, "storage/recovery",
-              "segment does not continue the log and is put aside", "partition=%s base_offset=%lld",
-              partition->name, (long long)base_offset);
+              "segment does not continue the log and is put aside",
+              "partition=%s first_offset=%lld size=%lld file=%s remedy=\"its records are not "
+              "served; copied as %020lld.log into a folder of its own weir log dump reads it\"",
+              partition->name, (long long)base_offset, (long long)size, path_target,
+              (long long)base_offset);
 }
 
 /* Whether the next file begins with a good batch at its base. One that cannot be looked at is an

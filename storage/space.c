@@ -19,20 +19,46 @@ static int64_t round_up(int64_t size, int64_t unit)
     return (size + unit - 1) / unit * unit;
 }
 
+static const char *space_remedy(int64_t error)
+{
+    switch (-error) {
+    case ENOSPC:
+    case EDQUOT:
+        return "make room on the disk of the data folder: delete topics, or lower their retention";
+    case ENOMEM:
+        return "raise memory.bytes, or spread the partitions over more brokers";
+    default:
+        return "see to the disk of the data folder, and to owner and permissions there";
+    }
+}
+
+/* One line when appends begin to be refused, one when only space ahead of need is, not one a try.
+ */
+static void space_tell(struct partition *partition, int64_t error, const char *what, bool refuses)
+{
+    if (partition->state != PARTITION_OPEN || (partition->spaceless && !refuses)) {
+        return;
+    }
+    partition->spaceless = true;
+    diag_line(partition->store->diag, refuses ? DIAG_ERROR : DIAG_WARN, "storage/space",
+              refuses ? "no space for the log; appends are refused, tried again each second"
+                      : "no space ahead of need; appends go on in what is left, tried again each "
+                        "second",
+              "partition=%s step=%s error=\"%s\" remedy=\"%s\"", partition->name, what,
+              strerrordesc_np((int)-error), space_remedy(error));
+}
+
 /* Answers appends: what the caller knows of the first waiting one is no longer true. */
 static void space_refuse(struct partition *partition, int64_t error, const char *what)
 {
     struct store *store = partition->store;
-    if (partition->state == PARTITION_OPEN) {
-        diag_line(store->diag, DIAG_ERROR, "storage/space",
-                  "no space for the log; appends are refused, tried again each second",
-                  "partition=%s step=%s error=%d", partition->name, what, (int)-error);
-    }
+    bool refuses = !list_is_empty(&partition->waiting) || partition->state == PARTITION_FULL;
+    space_tell(partition, error, what, refuses);
     if (!list_is_linked(&partition->refused_node)) {
         list_push_tail(&store->refused, &partition->refused_node);
         store_arm(store, ring_now_ns(store->ring) + STORE_RETRY_NS);
     }
-    if (!list_is_empty(&partition->waiting) || partition->state == PARTITION_FULL) {
+    if (refuses) {
         partition->state = partition->state == PARTITION_OPEN ? PARTITION_FULL : partition->state;
         partition_refuse(partition, STATUS_KAFKA_STORAGE_ERROR, false);
     }
@@ -146,7 +172,7 @@ static void create_end(struct job *job)
     segment->rows_loaded = true;
     file_adopt(store, segment, job->file);
     partition->next = segment;
-    partition->next_wanted = false;
+    partition->next_wanted = partition->spaceless = false;
     space_granted(partition);
 }
 
@@ -218,6 +244,7 @@ end:
         if (job->op.result >= 0) {
             segment->allocated += job->size;
             segment->allocate_step = job->size;
+            partition->spaceless = false;
             space_granted(partition);
         } else {
             space_refuse(partition, job->op.result, "extend");

@@ -3,6 +3,7 @@
  */
 #include "tests/lib/test.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -444,6 +445,48 @@ static void test_other_topic_id(void **state)
     log_world_close(&world);
 }
 
+/* Space that is refused ahead of need stops no append, and is told once, with what to do. */
+static void test_no_space_ahead(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 12});
+    FILE *lines = tmpfile();
+    assert_non_null(lines);
+    world.diag.file = fileno(lines);
+    struct partition_config config = log_config_default();
+    config.segment_size_max = 200000;
+    struct partition *partition = open_one(&world, &config, true);
+    struct sent sent[4] = {0};
+    send(partition, &sent[0], 0, 1, 40000, 1000);
+    assert_true(log_world_until(&world, &sent[0].done, 10000));
+    struct sim_failure failure = {
+        .kinds = 1U << OP_ALLOCATE, .first = 1, .lasting = true, .error = ENOSPC};
+    sim_world_set_failure(world.world, &failure);
+    for (size_t i = 1; i < 4; i++) {
+        send(partition, &sent[i], i, 1, 40000, 1000);
+        assert_true(log_world_until(&world, &sent[i].done, 10000));
+        assert_int_equal(sent[i].append.status, STATUS_OK);
+        log_world_sleep(&world, 3000);
+    }
+    char text[8192];
+    diag_flush(&world.diag);
+    rewind(lines);
+    size_t size = fread(text, 1, sizeof(text) - 1, lines);
+    text[size] = '\0';
+    const char *line = strstr(text, "no space ahead of need");
+    assert_non_null(line);
+    assert_non_null(strstr(line, "error=\"No space left on device\" remedy=\"make room"));
+    assert_null(strstr(line + 1, "no space ahead of need"));
+    assert_null(strstr(text, "appends are refused"));
+    world.diag.file = -1;
+    fclose(lines);
+    sim_world_set_failure(world.world, &(struct sim_failure){0});
+    partition_close(partition, true);
+    free_sent(sent, 4);
+    log_world_close(&world);
+}
+
 /* Headers at every distance from a block's end, batches of up to five blocks. */
 static void test_straddling(void **state)
 {
@@ -507,11 +550,12 @@ static void test_no_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append_read), cmocka_unit_test(test_offsets_and_sizes),
-        cmocka_unit_test(test_watch),       cmocka_unit_test(test_log_append_time),
-        cmocka_unit_test(test_epochs),      cmocka_unit_test(test_retention),
-        cmocka_unit_test(test_remove),      cmocka_unit_test(test_other_topic_id),
-        cmocka_unit_test(test_straddling),  cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_append_read),    cmocka_unit_test(test_offsets_and_sizes),
+        cmocka_unit_test(test_watch),          cmocka_unit_test(test_log_append_time),
+        cmocka_unit_test(test_epochs),         cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_remove),         cmocka_unit_test(test_other_topic_id),
+        cmocka_unit_test(test_straddling),     cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_no_space_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
