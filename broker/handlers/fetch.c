@@ -50,6 +50,7 @@ struct fetch_state {
 
 #define SLICES_PER_PARTITION_MIN 1
 
+#define FIRST_WITH_ZSTD 10 /* KIP-110 */
 /* Between two reads that found nothing although bytes are there: others hold the cache share. */
 #define PAUSE_NS 10000000
 
@@ -162,7 +163,9 @@ static uint64_t item_answer(struct fetch_state *state, struct fetch_item *item, 
     struct fetch_response_partition_data *out = &item->out;
     bool out_of_range = item->task.status == STATUS_OFFSET_OUT_OF_RANGE;
     if (item->task.status != STATUS_OK) {
-        partition_fail(out, item->task.status);
+        /* Clients of version 4 and 5 do not know the storage error, and try again on this one. */
+        bool old = request->version <= 5 && item->task.status == STATUS_KAFKA_STORAGE_ERROR;
+        partition_fail(out, old ? STATUS_NOT_LEADER_OR_FOLLOWER : item->task.status);
     }
     if (item->task.status == STATUS_OK || out_of_range) {
         out->high_watermark = read->high_watermark;
@@ -488,6 +491,9 @@ static void item_take(struct fetch_state *state, const struct session_partition 
     const struct image_topic *topic = handler_topic(request, by_id, asked->topic, &asked->topic_id);
     if (topic == NULL) {
         item->task.status = handler_unknown(by_id);
+    } else if (request->version < FIRST_WITH_ZSTD && !topic->config.compression_producer &&
+               topic->config.compression == CODEC_ZSTD) {
+        item->task.status = STATUS_UNSUPPORTED_COMPRESSION_TYPE; /* what it cannot unpack */
     } else if (fan_add(&state->fan, &item->task, topic) == STATUS_NO_MEMORY) {
         item->task.status = STATUS_KAFKA_STORAGE_ERROR; /* the arena: the answer will fail, too */
     }
