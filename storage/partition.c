@@ -28,6 +28,17 @@ struct producers *partition_new_producers(const struct partition *partition)
                           partition->store->producer_count_max);
 }
 
+enum status partition_forget_producers(struct partition *partition)
+{
+    struct producers *producers = partition_new_producers(partition);
+    if (producers == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    producers_close(partition->producers);
+    partition->producers = producers;
+    return STATUS_OK;
+}
+
 int32_t partition_segment_of(const struct partition *partition, int64_t offset)
 {
     int32_t low = 0;
@@ -524,8 +535,6 @@ void partition_unload(struct partition *partition)
         partition->next = NULL;
     }
     partition->writing = NULL;
-    producers_close(partition->producers);
-    partition->producers = NULL;
 }
 
 static void partition_free(struct partition *partition)
@@ -609,6 +618,7 @@ enum status partition_open(struct partition **out, struct store *store,
 void partition_dispose(struct partition *partition)
 {
     partition_unload(partition);
+    producers_close(partition->producers);
     partition_free(partition);
 }
 

@@ -153,6 +153,8 @@ int64_t partition_last_stable(const struct partition *partition);
 /* High watermark or last stable offset. */
 int64_t partition_limit(const struct partition *partition, enum partition_isolation isolation);
 [[nodiscard]] struct producers *partition_new_producers(const struct partition *partition);
+/* Begins anew with none; without memory for that the old ones stay. */
+enum status partition_forget_producers(struct partition *partition);
 /* Room for one more segment in the list. */
 [[nodiscard]] bool partition_add_segment(struct partition *partition, struct segment *segment);
 /* Places what waits, as far as it goes. Called whenever something that appends wait for came. */
@@ -196,7 +198,7 @@ void partition_load_quarantine(struct partition *partition, bool has_ranges, boo
 bool partition_decode_marker(const uint8_t *batch, size_t size, struct producers_marker *marker);
 /* Blocking: runs the ring until nothing of the partition is in flight. */
 void partition_drain(struct partition *partition);
-/* Lets go of segments, slab, producers: volatile state only. */
+/* Lets go of segments and slab: volatile state only. The producers stay. */
 void partition_unload(struct partition *partition);
 /* Wakes reads and lookups that wait for rows; those that wait for blocks end by themselves. */
 void partition_cancel_reads(struct partition *partition);

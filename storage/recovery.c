@@ -119,6 +119,9 @@ static enum status recovery_load_rows(struct recovery *recovery)
     if (result == -ENOMEM || !segment_reserve_rows(segment, 1)) {
         return STATUS_NO_MEMORY;
     }
+    if (result < 0 && result != -EBADMSG && result != -ENOENT) {
+        return STATUS_KAFKA_STORAGE_ERROR; /* taken for damage, rot below D would be cut */
+    }
     if (result < 0) {
         recovery_fall_back(segment, segment->size);
         recovery->has_tail = segment->size > 0;
@@ -133,70 +136,6 @@ static enum status recovery_load_rows(struct recovery *recovery)
     }
     segment->rows_loaded = true;
     return STATUS_OK;
-}
-
-/* Puts [position, until) of the log aside before it is cut. */
-static void recovery_keep_rest(struct scan *scan, struct partition *partition, int64_t position,
-                               int64_t until)
-{
-    struct store *store = partition->store;
-    char suffix[40];
-    char path[STORE_PATH_SIZE];
-    snprintf(suffix, sizeof(suffix), ".cut-%lld", (long long)position);
-    store_path_offset(store, path, partition->name, scan->segment->base_offset, suffix);
-    struct op op = {
-        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE};
-    int64_t file = ring_call(store->ring, &op);
-    int64_t at = position;
-    int64_t result = file;
-    while (result >= 0 && at < until) {
-        int64_t part = BLOCK_SIZE - at % BLOCK_SIZE;
-        part = part < until - at ? part : until - at;
-        const uint8_t *data = scan_bytes(scan, at, part);
-        if (data == NULL) {
-            break;
-        }
-        struct iovec slice = {(void *)(uintptr_t)data, (size_t)part};
-        op = (struct op){.kind = OP_WRITE,
-                         .flags = OP_DSYNC,
-                         .file = (int32_t)file,
-                         .vector = &slice,
-                         .vector_count = 1,
-                         .position = (uint64_t)(at - position)};
-        result = ring_call(store->ring, &op);
-        at += part;
-    }
-    if (file >= 0) {
-        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
-        (void)ring_call(store->ring, &op);
-    }
-    partition->cut_size += (uint64_t)(until - position);
-    diag_line(store->diag, DIAG_WARN, "storage/recovery",
-              "bytes behind the last good batch are cut; a copy is kept",
-              "partition=%s offset=%lld position=%lld size=%lld kept=%lld", partition->name,
-              (long long)scan->segment->end_offset, (long long)position,
-              (long long)(until - position), (long long)(at - position));
-}
-
-static int64_t recovery_rest_end(struct scan *scan, int64_t position)
-{
-    int64_t until = position;
-    while (until - position < RECOVERY_CUT_SIZE_MAX) {
-        int64_t nonzero = scan_nonzero(scan, until, RECOVERY_GAP);
-        if (nonzero < 0) {
-            break;
-        }
-        until = (nonzero / (int64_t)PAGE_SIZE + 1) * (int64_t)PAGE_SIZE;
-        until = until < scan->file_size ? until : scan->file_size;
-    }
-    return until;
-}
-
-/* Nothing was found behind D, and what follows is known to be zeros: all stays as it is. */
-static bool recovery_is_settled(struct scan *scan, int64_t position)
-{
-    return scan->file_size - position <= RECOVERY_GAP &&
-           scan_nonzero(scan, position, RECOVERY_GAP) < 0 && scan->error == 0;
 }
 
 static int64_t recovery_sync_folder(struct store *store, const char *path)
@@ -230,6 +169,96 @@ static int64_t recovery_sync_names(struct partition *partition)
     return result;
 }
 
+/* Copies [position, until) of the log into a file: 0 or -errno. */
+static int64_t recovery_copy(struct scan *scan, const char *path, int64_t position, int64_t until)
+{
+    struct store *store = scan->store;
+    struct op op = {
+        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE};
+    int64_t file = ring_call(store->ring, &op);
+    int64_t at = position;
+    int64_t result = file;
+    while (result >= 0 && at < until) {
+        int64_t part = BLOCK_SIZE - at % BLOCK_SIZE;
+        part = part < until - at ? part : until - at;
+        const uint8_t *data = scan_bytes(scan, at, part);
+        if (data == NULL) {
+            result = scan->error < 0 ? scan->error : -EIO;
+            break;
+        }
+        struct iovec slice = {(void *)(uintptr_t)data, (size_t)part};
+        op = (struct op){.kind = OP_WRITE,
+                         .file = (int32_t)file,
+                         .vector = &slice,
+                         .vector_count = 1,
+                         .position = (uint64_t)(at - position)};
+        result = ring_call(store->ring, &op);
+        at += part;
+    }
+    if (result >= 0) {
+        op = (struct op){.kind = OP_SYNC, .file = (int32_t)file};
+        result = ring_call(store->ring, &op);
+    }
+    if (file >= 0) {
+        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+        (void)ring_call(store->ring, &op);
+    }
+    return result < 0 ? result : 0;
+}
+
+/* Puts [position, until) of the log aside before it is cut. An error: nothing may be cut. */
+static int64_t recovery_keep_rest(struct scan *scan, struct partition *partition, int64_t position,
+                                  int64_t until)
+{
+    struct store *store = partition->store;
+    char suffix[40];
+    char path[STORE_PATH_SIZE];
+    snprintf(suffix, sizeof(suffix), ".cut-%lld", (long long)position);
+    store_path_offset(store, path, partition->name, scan->segment->base_offset, suffix);
+    int64_t result = recovery_copy(scan, path, position, until);
+    if (result == 0) {
+        result = recovery_sync_names(partition);
+    }
+    if (result < 0) {
+        diag_line(store->diag, DIAG_ERROR, "storage/recovery",
+                  "bytes behind the last good batch cannot be put aside, so nothing is cut and the "
+                  "log is not opened",
+                  "partition=%s offset=%lld position=%lld size=%lld error=%d "
+                  "remedy=\"make room for a copy of them in the folder, or repair the disk; then "
+                  "start again\"",
+                  partition->name, (long long)scan->segment->end_offset, (long long)position,
+                  (long long)(until - position), (int)-result);
+        return result;
+    }
+    partition->cut_size += (uint64_t)(until - position);
+    diag_line(store->diag, DIAG_WARN, "storage/recovery",
+              "bytes behind the last good batch are cut; a copy is kept",
+              "partition=%s offset=%lld position=%lld size=%lld", partition->name,
+              (long long)scan->segment->end_offset, (long long)position,
+              (long long)(until - position));
+    return 0;
+}
+
+static int64_t recovery_rest_end(struct scan *scan, int64_t position)
+{
+    int64_t until = position;
+    for (;;) {
+        int64_t nonzero = scan_nonzero(scan, until, RECOVERY_GAP);
+        if (nonzero < 0) {
+            return until;
+        }
+        until = (nonzero / (int64_t)PAGE_SIZE + 1) * (int64_t)PAGE_SIZE;
+        until = until < scan->file_size ? until : scan->file_size;
+    }
+}
+
+/* Nothing was found behind D, and what follows is known to be zeros: all stays as it is. */
+static bool recovery_is_settled(struct scan *scan, int64_t position)
+{
+    return scan->file_size - position <= RECOVERY_GAP &&
+           scan_nonzero(scan, position, RECOVERY_GAP) < 0 && scan->error == 0;
+}
+
 /* R2 to R4 for the file that stays open for appends, or was not sealed yet. */
 static int64_t recovery_settle(struct scan *scan, struct partition *partition, bool cut)
 {
@@ -240,7 +269,13 @@ static int64_t recovery_settle(struct scan *scan, struct partition *partition, b
     if (cut && scan->file_size > position) {
         int64_t until = recovery_rest_end(scan, position);
         if (until > position) {
-            recovery_keep_rest(scan, partition, position, until);
+            result = recovery_keep_rest(scan, partition, position, until);
+        }
+        if (result >= 0 && scan->error < 0) {
+            result = scan->error; /* what lies there is not known */
+        }
+        if (result < 0) {
+            return result;
         }
         if (until > position || !recovery_is_settled(scan, position)) {
             struct op op = {.kind = OP_TRUNCATE, .file = scan->file, .size = (uint64_t)position};
@@ -406,6 +441,14 @@ static bool recovery_is_empty(struct partition *partition, int64_t base_offset)
     return empty;
 }
 
+static void recovery_unlink(struct partition *partition, int64_t base_offset, const char *suffix)
+{
+    char path[STORE_PATH_SIZE];
+    store_path_offset(partition->store, path, partition->name, base_offset, suffix);
+    struct op op = {.kind = OP_UNLINK, .path = path};
+    (void)ring_call(partition->store->ring, &op);
+}
+
 /* Files that were made ahead go when they are empty; whatever else cannot follow is kept aside. */
 static void recovery_drop_file(struct partition *partition, int64_t base_offset)
 {
@@ -418,9 +461,8 @@ static void recovery_drop_file(struct partition *partition, int64_t base_offset)
     struct op op = {
         .kind = empty ? OP_UNLINK : OP_RENAME, .path = path, .path_target = path_target};
     (void)ring_call(store->ring, &op);
-    store_path_offset(store, path, partition->name, base_offset, ".tail");
-    op = (struct op){.kind = OP_UNLINK, .path = path};
-    (void)ring_call(store->ring, &op);
+    recovery_unlink(partition, base_offset, ".tail");
+    recovery_unlink(partition, base_offset, ".hint");
     if (empty) {
         return;
     }
@@ -433,12 +475,11 @@ static void recovery_drop_file(struct partition *partition, int64_t base_offset)
               (long long)base_offset);
 }
 
-/* Whether the next file begins with a good batch at its base. One that cannot be looked at is an
+/* Whether a file begins with a good batch at its base. One that cannot be looked at is an
  * error: taken for empty it would be put aside with all that follows. */
-static enum status recovery_begins(struct recovery *recovery, bool *begins)
+static enum status recovery_begins(struct partition *partition, int64_t base_offset, int32_t *epoch,
+                                   bool *begins)
 {
-    struct partition *partition = recovery->partition;
-    int64_t base_offset = recovery->next_base;
     struct segment *segment = segment_open(partition->store, partition, base_offset);
     if (segment == NULL) {
         return STATUS_NO_MEMORY;
@@ -457,7 +498,7 @@ static enum status recovery_begins(struct recovery *recovery, bool *begins)
             scan_batches(&scan, &walk);
         }
         *begins = walk.position > 0;
-        recovery->next_epoch = walk.epoch;
+        *epoch = walk.epoch;
         status = scan.error == 0 ? STATUS_OK : STATUS_KAFKA_STORAGE_ERROR;
         scan_close(&scan);
     }
@@ -465,22 +506,53 @@ static enum status recovery_begins(struct recovery *recovery, bool *begins)
     return PLANTED(ERROR_IS_EMPTY) ? STATUS_OK : status;
 }
 
-/* Whether the log goes on in the next file; true for the last one, which has none. */
-static enum status recovery_follows(struct recovery *recovery, int64_t offset_until, bool *follows)
+/* Whether the files beside a log say that some of it was durable. */
+static enum status recovery_is_vouched(struct partition *partition, struct folder *folder,
+                                       int64_t base_offset, bool *vouched)
 {
-    *follows = recovery->last || recovery->next_base < offset_until;
+    *vouched = folder_has(folder->hints, folder->hint_count, base_offset);
+    if (*vouched || !folder_has(folder->tails, folder->tail_count, base_offset)) {
+        return STATUS_OK;
+    }
+    struct segment *segment = segment_open(partition->store, partition, base_offset);
+    if (segment == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    struct recovery look = {.partition = partition, .folder = folder, .segment = segment};
+    enum status status = recovery_read_tail(&look);
+    *vouched = look.has_tail && look.tail.position > 0;
+    segment_drop(segment);
+    return status;
+}
+
+/*
+ * Whether the log goes on in the next file, bases[next]; true for the last one, which has none. A
+ * first batch that is bad may be rot: what the files beside it say, and those behind it, which were
+ * written after all of it was durable, counts as much.
+ */
+static enum status recovery_follows(struct recovery *recovery, struct folder *folder, uint32_t next,
+                                    bool *follows)
+{
+    struct partition *partition = recovery->partition;
+    *follows = recovery->last || recovery->next_base < recovery->offset_until;
     if (recovery->last || !*follows || recovery_is_sealed(recovery)) {
         return STATUS_OK;
     }
-    return recovery_begins(recovery, follows);
-}
-
-static void recovery_unlink(struct partition *partition, int64_t base_offset, const char *suffix)
-{
-    char path[STORE_PATH_SIZE];
-    store_path_offset(partition->store, path, partition->name, base_offset, suffix);
-    struct op op = {.kind = OP_UNLINK, .path = path};
-    (void)ring_call(partition->store->ring, &op);
+    enum status status =
+        recovery_begins(partition, recovery->next_base, &recovery->next_epoch, follows);
+    for (uint32_t i = next; status == STATUS_OK && !*follows && i < folder->base_count; i++) {
+        int32_t epoch = -1;
+        if (folder->bases[i] >= recovery->offset_until) {
+            break;
+        }
+        if (i > next) {
+            status = recovery_begins(partition, folder->bases[i], &epoch, follows);
+        }
+        if (status == STATUS_OK && !*follows) {
+            status = recovery_is_vouched(partition, folder, folder->bases[i], follows);
+        }
+    }
+    return status;
 }
 
 /* A sealed segment of which nothing is read now: facts and rows come at first use. */
@@ -567,7 +639,7 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
         bool hinted = recovery_is_hinted(partition, folder, i, offset_until);
         enum status status = hinted ? STATUS_OK : recovery_probe(&recovery);
         if (status == STATUS_OK && !hinted) {
-            status = recovery_follows(&recovery, offset_until, &follows);
+            status = recovery_follows(&recovery, folder, i + 1, &follows);
         }
         if (hinted && recovery.next_base == offset_until) {
             for (uint32_t k = i + 2; k < folder->base_count; k++) {

@@ -4,7 +4,8 @@
  *
  *   R1  Below D nothing is cut, whatever it looks like: a bad block there is rot, seen by its sum.
  *   R2  From D on batches are walked; the first bad one ends the log, whatever lies behind it. Its
- *       bytes are kept aside as `<base>.cut-<position>` (at most 64 MiB) and one line names them.
+ *       bytes up to 4 MiB of zeros are kept aside as `<base>.cut-<position>`, and one line names
+ *       them; where they cannot be kept nothing is cut and the log is not opened.
  *   R3  What the walk accepted is synced before the high watermark covers it.
  *   R4  Behind the end the file is cut, so that no stale bytes remain; space that was taken ahead
  *       and holds zeros alone may stay.
@@ -20,8 +21,9 @@
  *                            the last one: walk from 0, offsets may have gaps (a log of Kafka)
  *
  * A segment whose log stops short of the next one's base: when the next one begins with a good
- * batch, it was written after all of this one was durable (storage/commit), so the hole is rot and
- * is quarantined; else the next ones were only made ahead and are empty: they go.
+ * batch, or one behind it does, or their hints or tail files say that something was durable, they
+ * were written after all of this one was durable (storage/commit), so the hole is rot and is
+ * quarantined; else the next ones were only made ahead and are empty: they go.
  */
 #pragma once
 
@@ -32,7 +34,6 @@
 struct partition;
 struct segment;
 
-#define RECOVERY_CUT_SIZE_MAX (INT64_C(64) << 20)
 /* A write in flight at a power cut covers 4 MiB at most: so many zeros end the search for rests. */
 #define RECOVERY_GAP (INT64_C(4) << 20)
 

@@ -219,13 +219,6 @@ static enum status replay(struct partition *partition, struct producers *produce
     return status;
 }
 
-static enum status forget_producers(struct partition *partition)
-{
-    producers_close(partition->producers);
-    partition->producers = partition_new_producers(partition);
-    return partition->producers == NULL ? STATUS_NO_MEMORY : STATUS_OK;
-}
-
 /* Aborted transactions below `from`, as the segments' indexes name them; what hints know comes from
  * them when somebody asks. *whole false: one is missing, and all are to be found again in the log.
  */
@@ -255,7 +248,7 @@ static enum status find_none(struct partition *partition, int64_t *from)
         if (segment->producers_none_offset > *from &&
             segment->producers_none_offset <= partition->end_offset) {
             *from = segment->producers_none_offset;
-            return forget_producers(partition);
+            return partition_forget_producers(partition);
         }
     }
     return STATUS_OK;
@@ -279,7 +272,7 @@ enum status recovery_load_producers(struct partition *partition, const struct fo
     int64_t replayed = from < start ? start : from;
     if (status == STATUS_OK && !whole) {
         replayed = start;
-        status = forget_producers(partition);
+        status = partition_forget_producers(partition);
         if (status == STATUS_OK && snapshot >= 0) {
             /* For the aborted transactions alone: the snapshot knows producers from before the
              * log's start too. */
@@ -290,7 +283,7 @@ enum status recovery_load_producers(struct partition *partition, const struct fo
             }
             if (status == STATUS_OK && again != snapshot) {
                 snapshot = -1; /* read a second time it was not there, or another one was */
-                status = forget_producers(partition);
+                status = partition_forget_producers(partition);
             }
         }
         from = snapshot;

@@ -315,9 +315,12 @@ static void tail_read_run(struct job *job)
     struct tail_header header;
     struct tail_identity identity = tail_identity_of(segment);
     if (job->op.result < TAIL_HEADER_PAGES * TAIL_PAGE_SIZE ||
-        !tail_decode_slots(job->memory, &identity, &header) || header.position != segment->size ||
-        !segment_reserve_rows(segment, segment->size)) {
+        !tail_decode_slots(job->memory, &identity, &header) || header.position != segment->size) {
         job->position = job->op.result < 0 ? job->op.result : -EBADMSG;
+        goto close;
+    }
+    if (!segment_reserve_rows(segment, segment->size)) {
+        job->position = -ENOMEM;
         goto close;
     }
     segment->tail_rows = header.row_count;

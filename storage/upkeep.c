@@ -63,8 +63,7 @@ void upkeep_reload(struct partition *partition)
     partition->snapshot_offset = partition->snapshot_previous = -1;
     partition->end_offset = partition->high_watermark = 0;
     epochs_init(&partition->epochs);
-    partition->producers = partition_new_producers(partition);
-    enum status status = partition->producers == NULL ? STATUS_NO_MEMORY : STATUS_OK;
+    enum status status = partition_forget_producers(partition);
     if (status == STATUS_OK) {
         status = recovery_load(partition, high_watermark);
     }
