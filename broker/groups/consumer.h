@@ -131,7 +131,6 @@ struct consumer_output {
     struct consumer_group_heartbeat_response answer; /* CONSUMER_HEARTBEAT */
     bool broken;                                     /* I7 */
     bool downgrade;     /* only classic members are left: migration_downgrade() comes next */
-    bool rebalance;     /* and after that CLASSIC_REBALANCE */
     const char *reason; /* why the group epoch grew, for diagnostics; NULL it did not */
 };
 

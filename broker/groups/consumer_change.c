@@ -223,7 +223,6 @@ bool members_left(struct step *step, const char *reason)
     bool changed;
     if (consumer_may_downgrade(step->group)) {
         step->out->downgrade = true;
-        step->out->rebalance = true;
         step->out->reason = "the last member of the newer protocol left";
         return true;
     }

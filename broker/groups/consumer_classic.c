@@ -196,29 +196,14 @@ static bool member_update(struct step *step, struct consumer_member *member,
            pattern_update(step, member, BYTES_LITERAL(""), &change->subscription);
 }
 
-/* Everybody has what the target says, and nothing more. */
-static bool is_settled(const struct consumer *group, const struct consumer_member *joiner)
-{
-    LIST_EACH (&group->members, node) {
-        const struct consumer_member *member = LIST_ENTRY(node, struct consumer_member, node);
-        if (member->revoking.count > 0 || (member != joiner && member->epoch != group->epoch) ||
-            !parts_equal(parts_of(&member->assigned), parts_of(&member->target))) {
-            return false;
-        }
-    }
-    return group->epoch == group->target_epoch;
-}
-
 /* A static member that takes the place of the last one that spoke the newer protocol: the group
- * changes its kind around it, and each keeps what it has. Where that is not what the target says,
- * and where the newcomer reads other topics, all join again. */
-static bool join_downgrades(struct step *step, struct consumer_member *member, bool subscription)
+ * changes its kind around it. */
+static bool join_downgrades(struct step *step, struct consumer_member *member)
 {
     if (!consumer_may_downgrade(step->group)) {
         return false;
     }
     step->out->downgrade = true;
-    step->out->rebalance = subscription || !is_settled(step->group, member);
     step->out->reason = "the last member of the newer protocol was replaced";
     member->epoch = step->group->epoch;
     return true;
@@ -237,7 +222,7 @@ static bool join_run(struct step *step, struct classic_join *join, struct entry 
     if (!member_update(step, member, join, entry, &change)) {
         return false;
     }
-    bool downgrades = was_newer && join_downgrades(step, member, change.subscription);
+    bool downgrades = was_newer && join_downgrades(step, member);
     if (!downgrades && (!member_commit(step, member, &change) ||
                         !member_proceed(step, member, &entry->owned, joined, &moved))) {
         return false;

@@ -301,7 +301,7 @@ void group_consumer_follow(struct group *group, const struct consumer_event *eve
         coordinator_answer(answer->call, answer->status);
     }
     if (output->downgrade) {
-        group_downgrade_end(group, output);
+        group_downgrade_end(group);
     }
 }
 
@@ -441,7 +441,7 @@ void group_consumer_fire(struct group *group)
     }
     arena_reset(&groups->scratch);
     if (going && output.downgrade) {
-        group_downgrade_end(group, &output);
+        group_downgrade_end(group);
     } else if (going) {
         group_consumer_arm(group);
     }

@@ -114,7 +114,7 @@ enum status group_upgrade_tombstone(const struct group *group, struct arena *are
 bool group_downgrade(struct group *group, const struct consumer_event *event, struct arena *arena,
                      struct consumer_output *output);
 /* When the records are on their way. */
-void group_downgrade_end(struct group *group, const struct consumer_output *output);
+void group_downgrade_end(struct group *group);
 
 /* ---- the log, and questions ---- */
 

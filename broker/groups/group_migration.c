@@ -83,12 +83,8 @@ bool group_downgrade(struct group *group, const struct consumer_event *event, st
     return true;
 }
 
-void group_downgrade_end(struct group *group, const struct consumer_output *output)
+void group_downgrade_end(struct group *group)
 {
-    if (group->classic != NULL && output->rebalance) {
-        struct classic_event event = {.kind = CLASSIC_REBALANCE};
-        group_classic_step(group, &event);
-    } else {
-        group_classic_arm(group);
-    }
+    struct classic_event event = {.kind = CLASSIC_REBALANCE};
+    group_classic_step(group, &event);
 }

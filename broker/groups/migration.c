@@ -293,9 +293,7 @@ bool migration_downgrade(struct consumer *from, const struct consumer_event *eve
     if (!write_group_gone(&step) || classic_value(to, arena, &value) != STATUS_OK) {
         return false;
     }
-    if (output->rebalance) {
-        value.leader = BYTES_NULL; /* M3 */
-    }
+    value.leader = BYTES_NULL; /* M3 */
     return record_group_metadata(arena, from->name, &value, &record) == STATUS_OK &&
            write_record(&step, &record);
 }

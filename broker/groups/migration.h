@@ -8,8 +8,9 @@
  *              newcomer makes the epoch grow, so that they join again.
  *   downgrade  the last member of the newer protocol is gone, and others are there: the epoch
  *              becomes the generation, what they have becomes what they were assigned, and all
- *              join again. A static member that was replaced by a classic one is gone as well; then
- *              nobody needs to join when all have what the target says.
+ *              join again. A static member that was replaced by a classic one is gone as well. (In
+ *              Kafka nobody joins again then; so no client knows that it leads, and nobody looks
+ *              for new topics.)
  *
  * Classic members may join a consumer group whatever the policy says.
  *
@@ -17,8 +18,8 @@
  *     have. The one it was made from is not changed.
  * M2  The records take all of the old kind back before the first of the new kind. A log that ends
  *     between them says less than both: members that are missing in it join anew.
- * M3  A classic group that is to rebalance is written without a leader, and begins to when it is
- *     loaded: else it would be Stable after a restart, and nobody would have what the last member
+ * M3  The classic group is to rebalance: it is written without a leader, and begins to when it is
+ *     loaded. Else it would be Stable after a restart, and nobody would have what the last member
  *     of the newer protocol had.
  */
 #pragma once
@@ -34,7 +35,8 @@ enum status migration_upgrade(const struct classic *from, const struct consumer_
                               struct arena *arena, struct consumer *to, const char **message);
 
 /*
- * After a step whose output says downgrade. `to` is open and empty. Adds to the step's records.
+ * After a step whose output says downgrade; CLASSIC_REBALANCE comes next. `to` is open and empty.
+ * Adds to the step's records.
  * False: no memory; `to` may be closed then.
  */
 bool migration_downgrade(struct consumer *from, const struct consumer_event *event,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What members of consumer groups send each other through the broker. Subscriptions: the cursor the
  * broker reads topics with agrees with the whole decoder, at any version. Assignments, and both
- * kinds again: what can be read is written back as the same bytes. */
+ * kinds again: what can be read is written back as the same bytes. And where the coordinator speaks
+ * for one side itself: partitions that exist, and the same after being written and read. */
 #include "broker/groups/subscription.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/pages.h"
+#include "broker/groups/embedded.h"
 #include "tests/fuzz/fuzz.h"
 #include "wire/consumer_protocol.h"
 
@@ -103,6 +105,65 @@ static void run_assignment(struct pages *pages, struct bytes body)
     arena_reset(&arena);
 }
 
+/* Topics are all names of one byte; each has as many partitions as that says. */
+static bool topic_find(void *context, struct bytes name, struct consumer_topic *topic)
+{
+    (void)context;
+    *topic = (struct consumer_topic){.name = name};
+    if (name.size == 1) {
+        topic->id.bytes[0] = name.data[0];
+        topic->partition_count = name.data[0];
+    }
+    return name.size == 1;
+}
+
+static bool topic_find_id(void *context, const struct uuid *id, struct consumer_topic *topic)
+{
+    return topic_find(context, bytes_of(id->bytes, 1), topic);
+}
+
+static void same_parts(struct parts parts, struct bytes like,
+                       const struct consumer_catalog *catalog, struct arena *arena)
+{
+    struct consumer_protocol_assignment again;
+    struct parts read;
+    for (int32_t i = 0; i < parts.count; i++) {
+        const struct part *part = &parts.items[i];
+        check(part->index >= 0 && part->index < part->topic_id.bytes[0]);
+        check(i == 0 || part_compare(part - 1, part) < 0);
+    }
+    struct bytes bytes = embedded_assignment_make(parts, like, catalog, arena);
+    if (bytes.data == NULL) {
+        return; /* no memory */
+    }
+    check(bytes.size <= embedded_assignment_size_max(parts));
+    enum status status = embedded_assignment_read(bytes, arena, &again);
+    if (status == STATUS_OK && embedded_assigned(&again, catalog, 0, arena, &read)) {
+        check(parts_equal(parts, read));
+    } else {
+        check(arena->failed);
+    }
+}
+
+static void run_embedded(struct pages *pages, struct bytes bytes)
+{
+    struct arena arena;
+    const struct consumer_catalog catalog = {.find = topic_find, .find_id = topic_find_id};
+    struct consumer_protocol_subscription subscription;
+    struct consumer_protocol_assignment assignment;
+    struct parts parts;
+    arena_init(&arena, pages, ARENA_SIZE);
+    if (embedded_subscription_read(bytes, &arena, &subscription) == STATUS_OK &&
+        embedded_owned(&subscription, &catalog, &arena, &parts)) {
+        same_parts(parts, bytes, &catalog, &arena);
+    }
+    if (embedded_assignment_read(bytes, &arena, &assignment) == STATUS_OK &&
+        embedded_assigned(&assignment, &catalog, 0, &arena, &parts)) {
+        same_parts(parts, bytes, &catalog, &arena);
+    }
+    arena_reset(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < VERSION_SIZE) {
@@ -114,6 +175,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(pages != NULL);
     run_subscription(pages, bytes_of(data, size));
     run_assignment(pages, bytes_of(data + VERSION_SIZE, size - VERSION_SIZE));
+    run_embedded(pages, bytes_of(data, size));
     pages_close(pages);
     return 0;
 }
