@@ -213,6 +213,28 @@ static void advertise(struct listener *listener, const struct broker_config *con
     }
 }
 
+/*
+ * A broker that was killed holds its port for a moment longer: the kernel takes its ring apart,
+ * with the accept that waited there, after the process is gone. Who starts the next one at once
+ * (a supervisor) should not be told that the port is taken.
+ */
+#define PORT_TRIES 200
+#define PORT_RETRY_NS UINT64_C(10000000)
+
+static int listen_patiently(struct ring *ring, const struct broker_endpoint *endpoint,
+                            struct listener *listener)
+{
+    int result = -EADDRINUSE;
+    for (int i = 0; i < PORT_TRIES && result == -EADDRINUSE; i++) {
+        if (i > 0) {
+            ring_step(ring, ring_now_ns(ring) + PORT_RETRY_NS);
+        }
+        result =
+            ring_listen(ring, endpoint->host, endpoint->port, &listener->socket, &listener->port);
+    }
+    return result;
+}
+
 int listeners_open(struct server *server, char message[SERVER_MESSAGE_SIZE])
 {
     const struct broker_config *config = server->config;
@@ -226,8 +248,7 @@ int listeners_open(struct server *server, char message[SERVER_MESSAGE_SIZE])
         listener->retry.fire = accept_retry;
         snprintf(listener->name, sizeof(listener->name), "%s", endpoint->name);
         snprintf(listener->host, sizeof(listener->host), "%s", endpoint->host);
-        int result = ring_listen(core->ring, endpoint->host, endpoint->port, &listener->socket,
-                                 &listener->port);
+        int result = listen_patiently(core->ring, endpoint, listener);
         if (result < 0) {
             snprintf(message, SERVER_MESSAGE_SIZE,
                      "cannot listen on %s:%u: %s; free the port or choose another with --listen",
