@@ -10,10 +10,7 @@
 #include "storage/partition_state.h"
 #include "storage/scan.h"
 
-/* Scratch of the codecs: a run while it lasts, the heap when there is none. The stream itself needs
- * little, and that little from here. */
-#define STREAM_SIZE 1024
-
+/* Scratch of the codecs: a run while it lasts, the heap when there is none. */
 void partition_keys_feed(struct store *store, struct keyed *keyed, struct bytes batch,
                          int64_t position)
 {
@@ -23,7 +20,7 @@ void partition_keys_feed(struct store *store, struct keyed *keyed, struct bytes 
     if ((header.attributes & BATCH_CONTROL) != 0) {
         (void)partition_decode_marker(batch.data, batch.size, &marker);
     }
-    _Alignas(16) uint8_t stream[STREAM_SIZE];
+    _Alignas(16) uint8_t stream[BATCH_STREAM_SIZE];
     struct batch_scratch scratch = {.memory = stream, .size = sizeof(stream), .heap = store->heap};
     bool packed = (header.attributes & BATCH_CODEC_MASK) != CODEC_NONE;
     uint8_t *run = packed ? cache_acquire_run(store, BATCH_SCRATCH_SIZE) : NULL;

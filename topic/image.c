@@ -9,7 +9,6 @@
 #include "wire/record.h"
 
 /* Ours are never compressed; Kafka may compress its own. */
-#define STREAM_SIZE 1024
 #define UNPACKED_SIZE_MAX (64 * MIB)
 
 struct image_removed {
@@ -372,17 +371,10 @@ enum status image_apply_batch(struct image *image, struct bytes batch, struct ar
     if ((header.attributes & BATCH_CONTROL) != 0) {
         return STATUS_OK;
     }
-    /* Our own batches are not packed: a stream over them needs no more than its own object. */
-    _Alignas(16) uint8_t memory[STREAM_SIZE];
-    struct batch_scratch codec = {.memory = memory, .size = sizeof(memory), .heap = image->heap};
-    bool packed = (header.attributes & BATCH_CODEC_MASK) != 0;
-    if (packed) {
-        codec.size = BATCH_SCRATCH_SIZE;
-        codec.memory = heap_acquire(image->heap, codec.size);
-    }
+    _Alignas(16) uint8_t memory[BATCH_STREAM_SIZE];
+    const struct batch_scratch codec = {memory, sizeof(memory), image->heap};
     struct record_stream *stream = NULL;
-    status = codec.memory == NULL ? STATUS_NO_MEMORY
-                                  : record_stream_open(&stream, batch, codec, UNPACKED_SIZE_MAX);
+    status = record_stream_open(&stream, batch, codec, UNPACKED_SIZE_MAX);
     struct record record;
     while (status == STATUS_OK && record_stream_next(stream, &record)) {
         status = image_apply(image, record.value, scratch, listener);
@@ -392,8 +384,5 @@ enum status image_apply_batch(struct image *image, struct bytes batch, struct ar
         status = record_stream_status(stream);
     }
     record_stream_close(stream);
-    if (packed) {
-        heap_release(image->heap, codec.memory, codec.size);
-    }
     return status;
 }

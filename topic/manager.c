@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "topic/manager.h"
 
-/* Arrays of the records of one change: 100,000 partitions of a few integers each. */
+/* Arrays of one record, of which a few integers are ours; Kafka's may be longer. */
 #define SCRATCH_SIZE_MAX (64 * MIB)
 /* Partitions that are opened at the same time: enough that a disk has always something to do. */
 #define OPEN_AT_ONCE 32

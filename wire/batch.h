@@ -104,6 +104,8 @@ struct batch_fault {
  * asks for is never touched.
  */
 #define BATCH_SCRATCH_SIZE (256 * 1024)
+/* The least: a record stream itself. What a codec asks for comes from the heap then. */
+#define BATCH_STREAM_SIZE 1024
 #define BATCH_SCRATCH_SIZE_ZSTD (2816 * 1024)
 
 /*
