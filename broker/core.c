@@ -217,8 +217,11 @@ static void core_feed_starving(struct core *core)
 static uint64_t core_sleep_until(const struct core *core)
 {
     uint64_t until_ns = timers_next(&core->timers);
+    if (list_is_empty(&core->starving)) {
+        return until_ns;
+    }
     uint64_t retry_ns = ring_now_ns(core->ring) + STARVING_RETRY_NS;
-    return list_is_empty(&core->starving) || until_ns < retry_ns ? until_ns : retry_ns;
+    return until_ns < retry_ns ? until_ns : retry_ns;
 }
 
 /* Storage arms a timer when upkeep is due, so a quiet core sleeps; memory goes back now and then.
