@@ -171,6 +171,15 @@ static bool wanted_fill(struct request *request, struct bytes name, struct chang
     return true;
 }
 
+/* Not before the first that is missing: most requests name what is there. False: no memory. */
+static bool wanted_open(struct request *request, struct metadata_state *state)
+{
+    size_t count = (size_t)state->in.topics_count;
+    state->wanted = arena_new_array(&request->arena, struct change_topic, count);
+    return state->wanted != NULL &&
+           byte_set_init(&state->wanted_names, &request->arena, count, handler_seed(request));
+}
+
 /* The topics that were named, may be created and are not there. */
 static void missing_collect(struct request *request, struct metadata_state *state)
 {
@@ -179,18 +188,14 @@ static void missing_collect(struct request *request, struct metadata_state *stat
     if (!allowed || !config->topics_auto_create || state->in.topics_count <= 0) {
         return;
     }
-    state->wanted =
-        arena_new_array(&request->arena, struct change_topic, (size_t)state->in.topics_count);
-    if (state->wanted == NULL ||
-        !byte_set_init(&state->wanted_names, &request->arena, (size_t)state->in.topics_count,
-                       handler_seed(request))) {
-        return;
-    }
     for (int32_t i = 0; i < state->in.topics_count; i++) {
         struct bytes name = state->in.topics[i].name;
         if (name.data == NULL || topic_name_check(name) != STATUS_OK ||
             image_find_name(&request->core->image, name) != NULL) {
             continue;
+        }
+        if (state->wanted == NULL && !wanted_open(request, state)) {
+            return;
         }
         int32_t index = state->change.topic_count;
         if (byte_set_find(&state->wanted_names, name) == BYTE_SET_ABSENT &&
