@@ -233,38 +233,17 @@ class Member:
             self.beat_due = time.perf_counter() + HEARTBEAT_S
 
 
-def measure_settle(address):
-    members = [Member(address, "settle") for _ in range(MEMBERS)]
-    selector = selectors.DefaultSelector()
-    for member in members:
-        selector.register(member.connection.socket, selectors.EVENT_READ, member)
-    start = time.perf_counter()
-    for member in members:
-        member.join()
-    generations = set()
-    while not (all(member.settled for member in members) and len(generations) == 1):
-        for key, _ in selector.select(0.01):
-            key.data.step()
-        now = time.perf_counter()
-        for member in members:
-            if member.beat_due <= now:
-                member.beat()
-        generations = {member.generation for member in members}
-        if now - start > 60:
-            raise RuntimeError("the group does not settle")
-    print(f"settle {MEMBERS} members over {PARTITIONS} partitions, classic protocol: "
-          f"{(time.perf_counter() - start) * 1e3:.0f} ms, generation {generations.pop()}",
-          flush=True)
-
-
 class ConsumerMember:
     """ConsumerGroupHeartbeat 1: says what it was given, as a consumer does; one under way."""
 
     def __init__(self, address, group):
         self.connection = Connection(address)
-        self.group, self.id, self.epoch = group, str(uuid.uuid4()), 0
+        self.group, self.id, self.generation = group, str(uuid.uuid4()), 0
         self.owned, self.topic_id, self.beat_due = [], b"", float("inf")
         self.settled = False
+
+    def join(self):
+        self.beat(full=True)
 
     def compact_owned(self):
         if not self.owned:
@@ -280,7 +259,7 @@ class ConsumerMember:
         name = TOPIC.encode()
         subscription = b"\2" + bytes([len(name) + 1]) + name if full else b"\0"
         body = (bytes([len(self.group) + 1]) + self.group.encode() +
-                bytes([len(self.id) + 1]) + self.id.encode() + struct.pack(">i", self.epoch) +
+                bytes([len(self.id) + 1]) + self.id.encode() + struct.pack(">i", self.generation) +
                 b"\0\0" + struct.pack(">i", 30000 if full else -1) + subscription + b"\0\0" +
                 self.compact_owned() + b"\0")
         self.connection.send(68, 1, body, flexible=True)
@@ -294,8 +273,8 @@ class ConsumerMember:
             raise RuntimeError(f"heartbeat: error {error}, {message}")
         reader.compact()
         epoch, _ = reader.take("ii")
-        changed = epoch != self.epoch
-        self.epoch = epoch
+        changed = epoch != self.generation
+        self.generation = epoch
         if reader.take("b") == 1:
             self.owned = []
             for _ in range(reader.varint() - 1):
@@ -308,14 +287,14 @@ class ConsumerMember:
         self.beat_due = time.perf_counter() + (0 if changed else HEARTBEAT_S)
 
 
-def measure_settle_consumer(address):
-    members = [ConsumerMember(address, "settle-consumer") for _ in range(MEMBERS)]
+def settle(protocol, members, is_whole):
+    """All of them join; until every one is settled, in one generation, and is_whole()."""
     selector = selectors.DefaultSelector()
     for member in members:
         selector.register(member.connection.socket, selectors.EVENT_READ, member)
     start = time.perf_counter()
     for member in members:
-        member.beat(full=True)
+        member.join()
     while True:
         for key, _ in selector.select(0.01):
             key.data.step()
@@ -323,14 +302,20 @@ def measure_settle_consumer(address):
         for member in members:
             if member.beat_due <= now:
                 member.beat()
-        owned = sorted(p for member in members for p in member.owned)
-        if (owned == list(range(PARTITIONS)) and all(member.settled for member in members) and
-                len({member.epoch for member in members}) == 1):
+        generations = {member.generation for member in members}
+        if all(member.settled for member in members) and len(generations) == 1 and is_whole():
             break
         if now - start > 60:
             raise RuntimeError("the group does not settle")
-    print(f"settle {MEMBERS} members over {PARTITIONS} partitions, consumer protocol: "
-          f"{(now - start) * 1e3:.0f} ms, epoch {members[0].epoch}", flush=True)
+    print(f"settle {MEMBERS} members over {PARTITIONS} partitions, {protocol} protocol: "
+          f"{(now - start) * 1e3:.0f} ms, generation {generations.pop()}", flush=True)
+
+
+def measure_settle(address):
+    settle("classic", [Member(address, "settle") for _ in range(MEMBERS)], lambda: True)
+    members = [ConsumerMember(address, "settle-consumer") for _ in range(MEMBERS)]
+    settle("consumer", members, lambda: sorted(
+        partition for member in members for partition in member.owned) == list(range(PARTITIONS)))
 
 
 def measure_load(broker, address):
@@ -381,7 +366,6 @@ def main():
         prepare(address)
         measure_commits(address, options.seconds)
         measure_settle(address)
-        measure_settle_consumer(address)
         if broker is not None and not options.kafka:
             measure_load(broker, address)
         if broker is not None:
