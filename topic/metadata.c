@@ -156,7 +156,7 @@ static struct uuid topic_id_new(struct random *random)
  * What a topic takes of a core's memory at most, by and large: every core knows it, and one of them
  * has each partition open. Asked before anything is written, because a record that is durable must
  * find room in every image; a quarter is left for what else grows there. Cores take their shares
- * alike, so this one speaks for all.
+ * alike, so this one speaks for all. `taken` counts what the topics of this change were granted.
  */
 static bool has_room(const struct metadata *metadata, const struct change_topic *topic,
                      size_t *taken)
@@ -164,10 +164,14 @@ static bool has_room(const struct metadata *metadata, const struct change_topic 
     const struct heap *heap = metadata->image->heap;
     size_t partitions = (size_t)topic->partition_count;
     size_t cores = (size_t)metadata->image->core_count;
-    *taken += TOPIC_SIZE + (size_t)topic->setting_count * SETTING_SIZE +
-              partitions * 2 * sizeof(struct image_partition) +
-              (partitions / cores + 1) * PARTITION_SIZE;
-    return heap->size + *taken <= heap->size_max / 4 * 3;
+    size_t needed = *taken + TOPIC_SIZE + (size_t)topic->setting_count * SETTING_SIZE +
+                    partitions * 2 * sizeof(struct image_partition) +
+                    (partitions / cores + 1) * PARTITION_SIZE;
+    if (heap->size + needed > heap->size_max / 4 * 3) {
+        return false; /* and takes nothing from the topics behind it */
+    }
+    *taken = needed;
+    return true;
 }
 
 static enum status begin_create(struct metadata *metadata, struct change *change)

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the metadata log answers to changes, before anything is written. */
+#include "topic/metadata.h"
+
+#include "tests/lib/log_world.h"
+#include "tests/lib/test.h"
+
+struct bench {
+    struct log_world world;
+    struct image image;
+    struct peers peers;
+    struct random random;
+    struct metadata *metadata;
+    bool answered;
+};
+
+static void bench_open(struct bench *bench)
+{
+    struct log_world *world = &bench->world;
+    log_world_open(world, &(struct log_world_options){.seed = 1});
+    random_init(&bench->random, 1);
+    assert_true(image_init(&bench->image, &world->heap, 1, 1, &(struct topic_config){0}));
+    const struct metadata_options options = {
+        .ring = world->ring,
+        .store = world->store,
+        .heap = &world->heap,
+        .pages = world->pages,
+        .diag = &world->diag,
+        .peers = &bench->peers,
+        .random = &bench->random,
+        .node_id = 1,
+    };
+    struct image *images[] = {&bench->image};
+    assert_int_equal(metadata_open(&bench->metadata, &options, images, 1), STATUS_OK);
+}
+
+static void bench_close(struct bench *bench)
+{
+    metadata_close(bench->metadata, true);
+    image_deinit(&bench->image);
+    log_world_close(&bench->world);
+}
+
+static void change_done(struct change *change)
+{
+    *(bool *)change->owner = true;
+}
+
+static struct change_topic topic_of(const char *name, int32_t partition_count)
+{
+    return (struct change_topic){.name = bytes_of_text(name), .partition_count = partition_count};
+}
+
+/* A topic that is refused for want of memory leaves its share to those behind it in the request,
+ * and one that is granted does not. */
+static void test_refused_topic_takes_no_room(void **state)
+{
+    (void)state;
+    struct bench bench = {0};
+    bench_open(&bench);
+    struct change_topic topics[] = {
+        topic_of("large", METADATA_PARTITIONS_MAX),
+        topic_of("small", 1),
+        topic_of("half", 30000),
+        topic_of("other-half", 30000),
+        topic_of("last", 1),
+    };
+    static const enum status expected[] = {
+        STATUS_POLICY_VIOLATION, STATUS_OK, STATUS_OK, STATUS_POLICY_VIOLATION, STATUS_OK,
+    };
+    struct change change = {
+        .kind = CHANGE_CREATE_TOPICS,
+        .topics = topics,
+        .topic_count = ARRAY_COUNT(topics),
+        .validate_only = true,
+        .done = change_done,
+        .owner = &bench.answered,
+    };
+    metadata_submit(bench.metadata, &bench.peers, METADATA_CORE, &change);
+    assert_true(bench.answered);
+    assert_int_equal(change.status, STATUS_OK);
+    for (size_t i = 0; i < ARRAY_COUNT(topics); i++) {
+        assert_int_equal(topics[i].status, expected[i]);
+    }
+    bench_close(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refused_topic_takes_no_room),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
