@@ -112,7 +112,7 @@ struct batch_fault {
  * In this order; `header` is filled as soon as 61 bytes are there:
  *   INVALID_RECORD                not exactly one whole batch, or magic is not 2
  *   CORRUPT_MESSAGE               length below 49, or the CRC is wrong
- *   UNSUPPORTED_COMPRESSION_TYPE  codecs 5 to 7; a zstd window above 8 MiB
+ *   UNSUPPORTED_COMPRESSION_TYPE  codecs 5 to 7; a zstd window above 128 MiB
  *   INVALID_RECORD                a rule above is broken; packed bytes do not unpack, or are
  *                                 lz4 with linked blocks, which Java's consumers cannot read
  *   INVALID_TIMESTAMP             LogAppendTime where the topic keeps CreateTime; a record's time

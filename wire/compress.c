@@ -11,7 +11,6 @@
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
-#include <zstd_errors.h>
 
 #include "base/check.h"
 
@@ -21,13 +20,34 @@
 #define XERIAL_HEADER_SIZE 16
 #define LZ4_MAGIC 0x184d2204u
 #define LZ4_FLAG_DICTIONARY 0x01
-#define ZSTD_WINDOW_LOG_MAX 23
+#define ZSTD_WINDOW_LOG_MIN 10 /* of the format; what a header's exponent counts from */
+#define ZSTD_WINDOW_LOG_MAX 27
+#define ZSTD_SINGLE_SEGMENT 0x20 /* flag of a frame's header, behind the magic number */
+/* What a frame with a large window gets at first. */
+#define ZSTD_GRANT_SIZE_MIN (1024 * 1024)
 
 /* Magic, then version and lowest compatible version, both 1. */
 static const uint8_t xerial_header[XERIAL_HEADER_SIZE] = {
     0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1,
 };
 #define XERIAL_MAGIC_SIZE 8
+
+/*
+ * The frame being unpacked. A window above COMPRESS_WINDOW_SIZE_TRUSTED is granted piece by piece:
+ * the library reads a header that was rewritten to declare less, which is the same as long as no
+ * more than that has come out, because no match reaches behind the frame's begin. Then the frame
+ * is begun again with twice the window, and what was given out already is skipped: half of the
+ * window has really come out of the frame, and the work at most doubles.
+ */
+struct zstd_frame {
+    uint64_t window_size; /* declared; 0: trusted, the library reads the frame as it is */
+    uint64_t granted;
+    uint64_t produced;    /* bytes since the frame was begun (again) */
+    uint64_t skip;        /* of those to come, given out before */
+    struct bytes content; /* behind the header, to the end of all input */
+    uint8_t header[ZSTD_FRAMEHEADERSIZE_MAX];
+    struct bytes header_rest; /* not read yet */
+};
 
 struct unpack {
     struct codec_memory memory;
@@ -42,7 +62,10 @@ struct unpack {
     union {
         z_stream gzip;
         LZ4F_dctx *lz4;
-        ZSTD_DCtx *zstd;
+        struct {
+            ZSTD_DCtx *zstd;
+            struct zstd_frame frame;
+        };
         bool xerial;
     };
 };
@@ -398,28 +421,115 @@ static bool zstd_frame_starts(struct bytes data)
            (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
 }
 
+/* Declares `size`, a power of two of at least 1 KiB, in place of the frame's own window. A frame of
+ * one segment has none, its content size stands for it, which is of 4 bytes or 8 here. */
+static void zstd_frame_grant(struct zstd_frame *frame, const uint8_t *header, size_t header_size,
+                             uint64_t size)
+{
+    size_t kept = (header[4] & ZSTD_SINGLE_SEGMENT) != 0 ? 5 : 6; /* with the magic number */
+    memcpy(frame->header, header, 4);
+    frame->header[4] = header[4] & (uint8_t)~ZSTD_SINGLE_SEGMENT;
+    frame->header[5] = (uint8_t)((63 - __builtin_clzll(size) - ZSTD_WINDOW_LOG_MIN) << 3);
+    memcpy(frame->header + 6, header + kept, header_size - kept);
+    frame->header_rest = bytes_of(frame->header, 6 + header_size - kept);
+    frame->granted = size;
+    frame->produced = 0;
+}
+
+/* A header that is cut short or malformed is left to the library, which says so. */
+static enum status zstd_frame_begin(struct unpack *unpack)
+{
+    struct zstd_frame *frame = &unpack->frame;
+    *frame = (struct zstd_frame){0};
+    if (!zstd_frame_starts(unpack->rest)) {
+        return STATUS_CORRUPT_MESSAGE;
+    }
+    ZSTD_frameHeader header;
+    size_t result = ZSTD_getFrameHeader(&header, unpack->rest.data, unpack->rest.size);
+    if (result != 0 || header.frameType == ZSTD_skippableFrame ||
+        header.windowSize <= COMPRESS_WINDOW_SIZE_TRUSTED) {
+        return STATUS_OK;
+    }
+    if (header.windowSize > COMPRESS_WINDOW_SIZE_MAX) {
+        return STATUS_UNSUPPORTED_COMPRESSION_TYPE;
+    }
+    frame->window_size = header.windowSize;
+    zstd_frame_grant(frame, unpack->rest.data, header.headerSize, ZSTD_GRANT_SIZE_MIN);
+    rest_skip(unpack, header.headerSize);
+    frame->content = unpack->rest;
+    return STATUS_OK;
+}
+
+/* The last grant may be more than was declared, where that is not a power of two. */
+static void zstd_frame_widen(struct unpack *unpack)
+{
+    struct zstd_frame *frame = &unpack->frame;
+    uint8_t header[ZSTD_FRAMEHEADERSIZE_MAX];
+    size_t header_size =
+        (size_t)(frame->header_rest.data - frame->header) + frame->header_rest.size;
+    memcpy(header, frame->header, header_size);
+    check(frame->skip == 0);
+    frame->skip = frame->produced;
+    zstd_frame_grant(frame, header, header_size, frame->granted * 2);
+    unpack->rest = frame->content;
+    check(!ZSTD_isError(ZSTD_DCtx_reset(unpack->zstd, ZSTD_reset_session_only)));
+}
+
+/* How much may come out next. */
+static size_t zstd_frame_room(struct unpack *unpack, size_t room)
+{
+    struct zstd_frame *frame = &unpack->frame;
+    if (frame->granted < frame->window_size) {
+        if (frame->produced == frame->granted) {
+            zstd_frame_widen(unpack);
+        }
+        uint64_t left = frame->granted - frame->produced;
+        room = room < left ? room : (size_t)left;
+    }
+    return frame->skip == 0 || room < frame->skip ? room : (size_t)frame->skip;
+}
+
+static size_t zstd_frame_read(struct unpack *unpack, ZSTD_outBuffer *out)
+{
+    struct bytes *from =
+        unpack->frame.header_rest.size > 0 ? &unpack->frame.header_rest : &unpack->rest;
+    ZSTD_inBuffer in = {.src = from->data, .size = from->size};
+    size_t result = ZSTD_decompressStream(unpack->zstd, out, &in);
+    *from = bytes_of(from->data + in.pos, from->size - in.pos);
+    return result;
+}
+
 /* One or more frames, with or without content size. */
 static enum status zstd_next(struct unpack *unpack, struct bytes *slice)
 {
-    ZSTD_outBuffer out = {.dst = unpack->slice, .size = COMPRESS_SLICE_SIZE};
-    while (out.pos < out.size && !(unpack->between && unpack->rest.size == 0)) {
-        if ((unpack->between || !unpack->started) && !zstd_frame_starts(unpack->rest)) {
-            return STATUS_CORRUPT_MESSAGE;
+    struct zstd_frame *frame = &unpack->frame;
+    size_t size = 0;
+    while (size < COMPRESS_SLICE_SIZE && !(unpack->between && unpack->rest.size == 0)) {
+        if (unpack->between || !unpack->started) {
+            enum status status = zstd_frame_begin(unpack);
+            if (status != STATUS_OK) {
+                return status;
+            }
+            unpack->started = true;
         }
-        unpack->started = true;
-        ZSTD_inBuffer in = {.src = unpack->rest.data, .size = unpack->rest.size};
-        size_t result = ZSTD_decompressStream(unpack->zstd, &out, &in);
+        ZSTD_outBuffer out = {.dst = unpack->slice + size};
+        out.size = zstd_frame_room(unpack, COMPRESS_SLICE_SIZE - size);
+        size_t result = zstd_frame_read(unpack, &out);
         if (ZSTD_isError(result)) {
-            bool wide = ZSTD_getErrorCode(result) == ZSTD_error_frameParameter_windowTooLarge;
-            return wide ? STATUS_UNSUPPORTED_COMPRESSION_TYPE : status_of_failure(unpack);
+            return status_of_failure(unpack);
         }
-        rest_skip(unpack, in.pos);
+        frame->produced += out.pos;
+        if (frame->skip > 0) {
+            frame->skip -= out.pos;
+        } else {
+            size += out.pos;
+        }
         unpack->between = result == 0;
         if (!unpack->between && unpack->rest.size == 0 && out.pos < out.size) {
             return STATUS_CORRUPT_MESSAGE; /* cut short */
         }
     }
-    *slice = bytes_of(unpack->slice, out.pos);
+    *slice = bytes_of(unpack->slice, size);
     return STATUS_OK;
 }
 

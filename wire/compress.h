@@ -11,7 +11,9 @@
  *   gzip    104 KiB
  *   snappy  one block: 32 KiB from Java, the whole batch when raw
  *   lz4     192 KiB with blocks of 64 KiB; twice the block size more with larger ones
- *   zstd    480 KiB and the frame's window: 2 MiB at the default level, at most 8 MiB (level 19)
+ *   zstd    480 KiB and the frame's window: 2 MiB at the default level, 8 MiB at level 19. A frame
+ *           that declares more (levels 20 to 22; Java's producers do so for the smallest batch)
+ *           gets 1 MiB, and twice as much whenever so much has come out of it
  */
 #pragma once
 
@@ -26,8 +28,10 @@ enum codec { CODEC_NONE, CODEC_GZIP, CODEC_SNAPPY, CODEC_LZ4, CODEC_ZSTD, CODEC_
 
 /* gzip, lz4 and zstd give at most this much at a time; snappy a block, none everything. */
 #define COMPRESS_SLICE_SIZE (64 * 1024)
-/* A zstd frame with a larger window is refused; RFC 8878 asks readers for this much. */
-#define COMPRESS_WINDOW_SIZE_MAX (8 * 1024 * 1024)
+/* A zstd frame with a larger window is refused, as libzstd and so Kafka's consumers do. */
+#define COMPRESS_WINDOW_SIZE_MAX (128 * 1024 * 1024)
+/* Up to here a window is given as declared; RFC 8878 asks readers for this much. */
+#define COMPRESS_WINDOW_SIZE_TRUSTED (8 * 1024 * 1024)
 
 const char *codec_name(enum codec codec); /* "none", "gzip", ... */
 bool codec_from_name(const char *name, enum codec *out);

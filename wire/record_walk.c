@@ -243,7 +243,7 @@ static enum status status_of_codec(struct walk *walk, enum status status)
     case STATUS_MESSAGE_TOO_LARGE:
         return refuse(walk, status, "the compressed records unpack to more than the broker allows");
     case STATUS_UNSUPPORTED_COMPRESSION_TYPE:
-        return refuse(walk, status, "the zstd window is larger than 8 MiB");
+        return refuse(walk, status, "the zstd window is larger than 128 MiB");
     default:
         return refuse(walk, status, "no memory to unpack the compressed records");
     }

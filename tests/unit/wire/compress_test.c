@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "wire/compress.h"
 
+#include <zstd.h>
+
+#include "base/check.h"
 #include "tests/unit/wire/compress_vectors.h"
 #include "tests/unit/wire/vectors.h"
 
@@ -41,7 +44,7 @@ static int setup(void **state)
     struct bench *bench = calloc(1, sizeof(*bench));
     heap_init(&bench->heap, 64 * MIB);
     bench->scratch = (struct batch_scratch){malloc(SCRATCH_SIZE), SCRATCH_SIZE, &bench->heap};
-    bench->collector.size_max = 16 * MIB;
+    bench->collector.size_max = 24 * MIB;
     bench->collector.data = malloc(bench->collector.size_max);
     *state = bench;
     return 0;
@@ -176,12 +179,162 @@ static void test_strangers(void **state)
     }
 }
 
+/* As Java's ZstdOutputStream packs: without a content size, so with the level's whole window
+ * however little comes. The tables are small, which changes what is found and not how it is
+ * written. */
+static struct bytes pack_wide(struct bytes plain, int window_log, bool sized)
+{
+    ZSTD_CCtx *zstd = ZSTD_createCCtx();
+    size_t room = ZSTD_compressBound(plain.size);
+    uint8_t *packed = malloc(room);
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, 22);
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_strategy, ZSTD_fast);
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_hashLog, 17);
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_chainLog, 17);
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, window_log);
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_enableLongDistanceMatching, 1);
+    if (sized) {
+        ZSTD_CCtx_setPledgedSrcSize(zstd, plain.size);
+    }
+    ZSTD_inBuffer in = {plain.data, plain.size, 0};
+    ZSTD_outBuffer out = {packed, room, 0};
+    while (in.pos < in.size) { /* all at once with the end would tell it the size */
+        (void)ZSTD_compressStream2(zstd, &out, &in, ZSTD_e_continue);
+    }
+    assert_int_equal(ZSTD_compressStream2(zstd, &out, &in, ZSTD_e_end), 0);
+    ZSTD_freeCCtx(zstd);
+    return bytes_of(packed, out.pos);
+}
+
+/* Noise of `period` bytes over and over: every match is so far away. */
+static struct bytes noise_make(size_t size, size_t period)
+{
+    uint8_t *data = malloc(size);
+    uint32_t random = 1;
+    for (size_t at = 0; at < size; at++) {
+        random = random * 1664525 + 1013904223;
+        data[at] = at < period ? (uint8_t)(random >> 24) : data[at - period];
+    }
+    return bytes_of(data, size);
+}
+
+/* The heap's peak of unpacking with no scratch to speak of. */
+static size_t unpack_peak(struct bench *bench, struct bytes packed, uint64_t size_max,
+                          enum status *status)
+{
+    struct heap heap;
+    heap_init(&heap, 64 * MIB);
+    bench->collector.size = 0;
+    bench->collector.calls_max = 0;
+    *status = compress_unpack(CODEC_ZSTD, packed, size_max, (struct batch_scratch){.heap = &heap},
+                              (struct unpack_sink){collect, &bench->collector});
+    size_t peak = heap.size_peak;
+    heap_deinit(&heap);
+    return peak;
+}
+
+/* What is needed besides the window: the library's object, input of a block, a slice. */
+#define ZSTD_BASE_SIZE (576 * 1024)
+
+/* The memory follows what comes out, not what a frame declares. 10 MiB of noise twice: the matches
+ * are farther away than the window that is given at first, and than those given next. */
+static void test_zstd_wide_windows(void **state)
+{
+    struct bench *bench = *state;
+    static const size_t sizes[] = {0, 1, 300, MIB - 1, MIB, MIB + 1, 4 * MIB, 20 * MIB};
+    struct bytes noise = noise_make(20 * MIB, 10 * MIB);
+    for (size_t index = 0; index < 2 * ARRAY_COUNT(sizes); index++) {
+        struct bytes plain = bytes_of(noise.data, sizes[index / 2]);
+        struct bytes packed = pack_wide(plain, 27, index % 2 == 1);
+        assert_true(packed.size < 10 * MIB + 10000);
+        enum status status;
+        size_t peak = unpack_peak(bench, packed, plain.size, &status);
+        assert_int_equal(status, STATUS_OK);
+        assert_bytes_equal(bytes_of(bench->collector.data, bench->collector.size), plain);
+        size_t window = plain.size < MIB / 2 ? MIB : 2 * plain.size;
+        assert_true(peak <= window + ZSTD_BASE_SIZE);
+        if (plain.size > 0) {
+            peak = unpack_peak(bench, packed, plain.size - 1, &status);
+            assert_int_equal(status, STATUS_MESSAGE_TOO_LARGE);
+            assert_true(peak <= window + ZSTD_BASE_SIZE);
+        }
+        free((void *)(uintptr_t)packed.data);
+    }
+    free((void *)(uintptr_t)noise.data);
+}
+
 static void test_zstd_window_is_bounded(void **state)
 {
     struct bench *bench = *state;
-    struct bytes packed = bytes_of_hex(zstd_wide_hex);
-    assert_int_equal(unpack(bench, CODEC_ZSTD, packed, MIB), STATUS_UNSUPPORTED_COMPRESSION_TYPE);
+    struct bytes plain = noise_make(100000, 1000);
+    struct bytes packed = pack_wide(plain, 27, false);
+    uint8_t *window = (uint8_t *)(uintptr_t)packed.data + 5;
+    assert_int_equal(*window, (27 - 10) << 3);
+    enum status status;
+    for (int eighths = 1; eighths < (31 - 27) * 8; eighths++) {
+        *window = (uint8_t)(((27 - 10) << 3) + eighths);
+        assert_true(unpack_peak(bench, packed, MIB, &status) < MIB);
+        assert_int_equal(status, STATUS_UNSUPPORTED_COMPRESSION_TYPE);
+    }
+    free((void *)(uintptr_t)packed.data);
+    free((void *)(uintptr_t)plain.data);
+}
+
+/* A frame of one segment that declares nearly 128 MiB of content and has one byte. */
+static void test_zstd_content_size_that_lies(void **state)
+{
+    struct bench *bench = *state;
+    struct bytes packed = bytes_of_hex("28b52ffda0ffffff07090000aa");
+    enum status status;
+    assert_true(unpack_peak(bench, packed, MIB, &status) <= MIB + ZSTD_BASE_SIZE);
+    assert_int_equal(status, STATUS_CORRUPT_MESSAGE);
     bytes_free(packed);
+}
+
+/* What libzstd makes of the frame with all the memory it asks for; false where it fails. */
+static bool reference_unpack(struct bytes packed, uint8_t *plain, size_t size_max, size_t *size)
+{
+    ZSTD_DCtx *zstd = ZSTD_createDCtx();
+    ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, 27);
+    ZSTD_inBuffer in = {packed.data, packed.size, 0};
+    ZSTD_outBuffer out = {plain, size_max, 0};
+    size_t result = 1;
+    while (result != 0 && !ZSTD_isError(result) && in.pos < in.size && out.pos < out.size) {
+        result = ZSTD_decompressStream(zstd, &out, &in);
+    }
+    ZSTD_freeDCtx(zstd);
+    *size = out.pos;
+    return result == 0 && in.pos == in.size;
+}
+
+/* Frames that are wrong in one bit, across the places where the window grows. */
+static void test_zstd_wide_windows_that_are_damaged(void **state)
+{
+    struct bench *bench = *state;
+    struct bytes plain = noise_make(5 * MIB / 4, 3000);
+    struct bytes packed = pack_wide(plain, 27, false);
+    uint8_t *data = (uint8_t *)(uintptr_t)packed.data;
+    size_t room = 2 * MIB;
+    uint8_t *expected = malloc(room);
+    int good_count = 0;
+    for (size_t bit = 32; bit < packed.size * 8; bit += 1 + packed.size * 8 / 60) {
+        data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        size_t size;
+        bool good = reference_unpack(packed, expected, room, &size);
+        enum status status;
+        (void)unpack_peak(bench, packed, room, &status);
+        assert_int_equal(status == STATUS_OK, good);
+        if (good) {
+            assert_bytes_equal(bytes_of(bench->collector.data, bench->collector.size),
+                               bytes_of(expected, size));
+        }
+        good_count += good;
+        data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    assert_true(good_count > 0);
+    free(expected);
+    free(data);
+    free((void *)(uintptr_t)plain.data);
 }
 
 /* A length of 4 GiB in front of nothing must not be believed. */
@@ -306,7 +459,10 @@ int main(void)
         TEST(test_truncations_and_rests),
         TEST(test_bit_flips_never_crash),
         TEST(test_strangers),
+        TEST(test_zstd_wide_windows),
         TEST(test_zstd_window_is_bounded),
+        TEST(test_zstd_content_size_that_lies),
+        TEST(test_zstd_wide_windows_that_are_damaged),
         TEST(test_snappy_lengths_that_lie),
         TEST(test_sink_stops),
         TEST(test_round_trips),
