@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/hash.h"
 
 #define HELPER_STACK_SIZE (256 * KIB)
 #define ZEROES_SIZE (64 * KIB)
@@ -145,10 +146,22 @@ static int64_t helper_list(const struct op *op)
     return result == 0 ? (int64_t)listing->count : result;
 }
 
-static int64_t helper_stat(const struct op *op)
+int64_t file_stat(const struct op *op)
 {
     struct stat stat;
-    return fstat(op->file, &stat) == 0 ? (int64_t)stat.st_size : -errno;
+    if (fstat(op->file, &stat) != 0) {
+        return -errno;
+    }
+    if ((op->flags & OP_STAMP) == 0) {
+        return (int64_t)stat.st_size;
+    }
+    /* Whoever sets st_mtim back does not set st_ctim. */
+    const uint64_t facts[] = {
+        (uint64_t)stat.st_ino,         (uint64_t)stat.st_size,
+        (uint64_t)stat.st_mtim.tv_sec, (uint64_t)stat.st_mtim.tv_nsec,
+        (uint64_t)stat.st_ctim.tv_sec, (uint64_t)stat.st_ctim.tv_nsec,
+    };
+    return stamp_of(hash_bytes(bytes_of(facts, sizeof(facts)), 0));
 }
 
 int64_t file_next_data(const struct op *op)
@@ -180,7 +193,7 @@ static int64_t helper_run(struct op *op)
     case OP_TRUNCATE:
         return answer(ftruncate(op->file, (off_t)op->size));
     case OP_STAT:
-        return helper_stat(op);
+        return file_stat(op);
     case OP_DATA:
         return file_next_data(op);
     case OP_RENAME:

@@ -39,7 +39,7 @@ enum op_kind {
     OP_SYNC,     /* file, flags: OP_DATA_ONLY (fdatasync) */
     OP_ALLOCATE, /* file, position, size: space is reserved and the file's size covers it */
     OP_TRUNCATE, /* file, size */
-    OP_STAT,     /* file; result: size in bytes */
+    OP_STAT,     /* file, flags: OP_STAMP; result: size in bytes, or the stamp */
     OP_DATA,     /* file, position; result: where the next bytes are that may not be zeros, or
                     -ENXIO: from there on all are. Another error: it cannot be told here */
     OP_RENAME,   /* path -> path_target */
@@ -68,6 +68,8 @@ enum op_flags {
     OP_DSYNC = 1,     /* WRITE completes when the bytes are on stable storage (RWF_DSYNC) */
     OP_DATA_ONLY = 2, /* SYNC: data and what is needed to read it */
     OP_DIRECTORY = 4, /* UNLINK removes an empty folder */
+    OP_STAMP = 8,     /* STAT answers a number above 0 that another file in this one's place, or
+                         this one once its content was changed, does not have (ctime, inode) */
 };
 
 #define OP_VECTOR_MAX 64 /* slices in one op; more are sent as several ops by the caller */

@@ -78,7 +78,13 @@ int socket_listen(const char *host, uint16_t port, int32_t *out, uint16_t *port_
 /* A TCP socket for this address with nodelay, not yet connected; -errno. */
 int socket_open(const struct sockaddr_storage *address);
 int open_flags_native(uint32_t flags);
-/* OP_DATA, at once. */
+/* OP_STAT and OP_DATA, at once. */
+int64_t file_stat(const struct op *op);
+/* What OP_STAMP answers for a hash of all that tells two files apart. */
+static inline int64_t stamp_of(uint64_t hash)
+{
+    return (int64_t)(hash >> 1 | 1);
+}
 int64_t file_next_data(const struct op *op);
 
 #define FILE_MODE 0640

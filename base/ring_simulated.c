@@ -334,7 +334,7 @@ static int64_t perform_on_file(struct sim_world *world, struct sim_handle *handl
         sim_inode_truncate(handle->inode, op->size);
         return 0;
     case OP_STAT:
-        return (int64_t)sim_inode_size(handle->inode);
+        return sim_inode_stat(handle->inode, op);
     case OP_DATA:
         return sim_inode_next_data(handle->inode, op->position);
     default:

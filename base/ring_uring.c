@@ -194,14 +194,12 @@ static int uring_prepare(struct ring_uring *uring, struct io_uring_sqe *sqe, str
 /* False: the submission queue is full and stays so for now. */
 static bool uring_start(struct ring_uring *uring, struct op *op)
 {
-    struct stat stat;
     switch (op->kind) {
     case OP_NOP:
         ring_complete(&uring->ring, op, 0);
         return true;
     case OP_STAT: /* an open file's inode is in memory; through the ring it costs a thread */
-        ring_complete(&uring->ring, op,
-                      fstat(op->file, &stat) == 0 ? (int64_t)stat.st_size : -errno);
+        ring_complete(&uring->ring, op, file_stat(op));
         return true;
     case OP_DATA: /* so is its map of extents, but for very scattered files */
         ring_complete(&uring->ring, op, file_next_data(op));

@@ -92,6 +92,8 @@ bool sim_disk_flip(struct sim_disk *disk, const char *path, uint64_t position, i
 void sim_inode_allocate(struct sim_inode *inode, uint64_t position, uint64_t size);
 void sim_inode_truncate(struct sim_inode *inode, uint64_t size);
 uint64_t sim_inode_size(const struct sim_inode *inode);
+/* OP_STAT (sim_stat.c). */
+int64_t sim_inode_stat(const struct sim_inode *inode, const struct op *op);
 /* The first byte from there on whose page was ever written, or -ENXIO. */
 int64_t sim_inode_next_data(const struct sim_inode *inode, uint64_t position);
 bool sim_inode_is_folder(const struct sim_inode *inode);

@@ -173,7 +173,16 @@ static void files(void **state)
     assert_int_equal(
         call(fixture, (struct op){.kind = OP_TRUNCATE, .file = (int32_t)file, .size = 5000}), 0);
     assert_int_equal(plain(fixture, OP_STAT, file), 5000);
+    struct op stat = {.kind = OP_STAT, .flags = OP_STAMP, .file = (int32_t)file};
+    int64_t stamp = call(fixture, stat);
+    assert_true(stamp > 0);
     assert_int_equal(transfer(fixture, OP_READ, file, pages, 4 * PAGE, 0), 5000);
+    assert_true(call(fixture, stat) == stamp);
+    assert_int_equal(
+        call(fixture, (struct op){.kind = OP_TRUNCATE, .file = (int32_t)file, .size = 4999}), 0);
+    assert_true(call(fixture, stat) != stamp);
+    assert_int_equal(
+        call(fixture, (struct op){.kind = OP_TRUNCATE, .file = (int32_t)file, .size = 5000}), 0);
     assert_int_equal(plain(fixture, OP_CLOSE, file), 0);
     assert_int_equal(
         call(fixture, (struct op){.kind = OP_RENAME, .path = name, .path_target = target}), 0);
