@@ -10,6 +10,7 @@
 
 #define TEXT_SIZE_MAX 4096
 #define PATH_SIZE_MAX 4096
+#define TIDY_AT_ONCE 32
 
 /* ---- small text files ---- */
 
@@ -238,10 +239,13 @@ static void folder_tidy(struct server *server, struct ring *ring, const char *fo
         return;
     }
     const struct image_topic *topic = image_find_name(&core->image, bytes_of_text(name));
+    bool owned = topic != NULL && index < topic->partition_count;
+    if (owned && !topic->renewed) {
+        return; /* whether it is this topic's is found, and told, where it is opened */
+    }
     struct uuid id;
     bool known = folder_id(server, ring, folder, &id);
-    if (topic != NULL && index < topic->partition_count &&
-        (!known || uuid_equal(&id, &topic->id))) {
+    if (owned && (!known || uuid_equal(&id, &topic->id))) {
         return;
     }
     if (known && image_was_removed(&core->image, &id)) {
@@ -255,8 +259,27 @@ static void folder_tidy(struct server *server, struct ring *ring, const char *fo
         server->data_dir, folder);
 }
 
+/* Walks the names of the data folder. */
+struct tidying {
+    struct server *server;
+    const struct ring_listing *listing;
+    size_t at;
+};
+
+/* One of TIDY_AT_ONCE that share the walk: each waits for the disk. */
+static void tidying_run(void *argument)
+{
+    struct tidying *tidying = argument;
+    while (tidying->at < tidying->listing->size) {
+        const char *folder = tidying->listing->names + tidying->at;
+        tidying->at += strlen(folder) + 1;
+        folder_tidy(tidying->server, tidying->server->cores[METADATA_CORE].ring, folder);
+    }
+}
+
 void strays_tidy(struct server *server)
 {
+    image_note_renewed(&server->cores[METADATA_CORE].image);
     struct ring *ring = server->cores[METADATA_CORE].ring;
     struct heap *heap = &server->cores[METADATA_CORE].heap;
     struct ring_listing listing = {.size_max = 64 * KIB};
@@ -272,8 +295,9 @@ void strays_tidy(struct server *server)
         struct op list = {.kind = OP_LIST, .path = server->data_dir, .listing = &listing};
         result = ring_call(ring, &list);
     } while (result == -ENOBUFS);
-    for (size_t at = 0; result > 0 && at < listing.size; at += strlen(listing.names + at) + 1) {
-        folder_tidy(server, ring, listing.names + at);
+    if (result > 0) {
+        struct tidying tidying = {.server = server, .listing = &listing};
+        ring_overlap(ring, TIDY_AT_ONCE, tidying_run, &tidying);
     }
     heap_release(heap, listing.names, listing.size_max);
 }

@@ -14,7 +14,8 @@ int identity_load(struct server *server, struct ring *ring, char message[SERVER_
  * Partition folders without a topic: one whose topic was deleted (the crash came between the record
  * and the rename) is renamed for deletion; any other is left where it is and named in a line,
  * because nothing is ever deleted without a record that says so. Folders already renamed are
- * removed.
+ * removed. A folder under the name of a partition that is there is not looked into, unless a topic
+ * of that name was removed before: opening it tells whose it is, and reads less.
  */
 void strays_tidy(struct server *server);
 /* After all partitions are closed: recovery points, log starts and high watermarks. */

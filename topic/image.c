@@ -14,6 +14,7 @@
 struct image_removed {
     struct list_node node;
     struct uuid id;
+    char *name;
 };
 
 static uint64_t name_hash(const struct image *image, struct bytes name)
@@ -98,6 +99,7 @@ void image_deinit(struct image *image)
     }
     LIST_EACH (&image->removed, gone) {
         struct image_removed *removed = LIST_ENTRY(gone, struct image_removed, node);
+        text_release(image->heap, removed->name);
         heap_release(image->heap, removed, sizeof(*removed));
     }
     table_deinit(&image->names);
@@ -158,6 +160,17 @@ const char *image_setting_value(const struct image_topic *topic, const char *nam
 {
     const struct image_setting *setting = topic_setting(topic, bytes_of_text(name));
     return setting == NULL ? NULL : setting->value;
+}
+
+void image_note_renewed(struct image *image)
+{
+    LIST_EACH (&image->removed, node) {
+        const struct image_removed *removed = LIST_ENTRY(node, struct image_removed, node);
+        struct image_topic *topic = image_find_name(image, bytes_of_text(removed->name));
+        if (topic != NULL) {
+            topic->renewed = true;
+        }
+    }
 }
 
 bool image_was_removed(const struct image *image, const struct uuid *id)
@@ -324,6 +337,11 @@ static enum status apply_removal(struct image *image, const struct remove_topic_
             return STATUS_NO_MEMORY;
         }
         removed->id = topic->id;
+        removed->name = text_acquire(image->heap, bytes_of_text(topic->name));
+        if (removed->name == NULL) {
+            heap_release(image->heap, removed, sizeof(*removed));
+            return STATUS_NO_MEMORY;
+        }
         list_push_tail(&image->removed, &removed->node);
     }
     if (listener->topic_removed != NULL) {

@@ -51,6 +51,7 @@ struct image_topic {
     struct list_node node; /* order of creation */
     struct uuid id;
     char *name;
+    bool renewed; /* a topic of this name was removed before: see image_note_renewed() */
     int32_t partition_count;
     int32_t partition_room;
     struct image_partition *partitions;
@@ -109,5 +110,7 @@ struct image_topic *image_find_collision(const struct image *image, struct bytes
 const char *image_setting_value(const struct image_topic *topic, const char *name);
 /* Whether a RemoveTopicRecord for this id went by during the replay at start. */
 bool image_was_removed(const struct image *image, const struct uuid *id);
+/* Sets `renewed` of the topics whose name had another id before, as far as the replay tells. */
+void image_note_renewed(struct image *image);
 
 #define IMAGE_TOPIC_MAGIC 0x70746977u
