@@ -232,7 +232,9 @@ static bool folder_take_tail(struct folder *folder, struct partition *partition)
                                  (size_t)BLOCK_SIZE, &folder->tail_size);
     bool good = result == 0 && folder->tail_size >= TAIL_HEADER_PAGES * TAIL_PAGE_SIZE &&
                 tail_decode_slots(folder->tail_run, &identity, &header);
-    if (!good) {
+    if (good) {
+        folder->epochs_stamp = tail_take_epochs(&header, &folder->epochs);
+    } else {
         folder_forget_tail(folder);
     }
     return good;
@@ -298,18 +300,43 @@ void folder_close(struct folder *folder)
     heap_release(heap, folder->snapshots, folder->snapshot_room * sizeof(folder->snapshots[0]));
 }
 
-enum status folder_load_epochs(struct partition *partition, bool *known)
+static int64_t folder_stamp(struct store *store, int32_t file)
+{
+    struct op op = {.kind = OP_STAT, .flags = OP_STAMP, .file = file};
+    int64_t stamp = ring_call(store->ring, &op);
+    return stamp < 0 ? 0 : stamp; /* it is read, then */
+}
+
+enum status folder_load_epochs(struct partition *partition, const struct folder *folder,
+                               bool *known)
 {
     struct store *store = partition->store;
     char path[STORE_PATH_SIZE];
     uint8_t text[8192];
-    size_t size = 0;
     store_path(store, path, partition->name, "leader-epoch-checkpoint", NULL);
-    int64_t result = folder_read(store, path, 0, text, sizeof(text), &size);
-    if (result < 0 && result != -ENOENT) {
-        return STATUS_KAFKA_STORAGE_ERROR; /* written anew it would forget the past */
+    partition->epochs_stamp = 0;
+    *known = false;
+    struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_READ};
+    int64_t file = ring_call(store->ring, &op);
+    if (file < 0) { /* written anew it would forget the past */
+        return file == -ENOENT ? STATUS_OK : STATUS_KAFKA_STORAGE_ERROR;
     }
-    *known = result == 0 && epochs_decode(&partition->epochs, bytes_of(text, size)) == STATUS_OK &&
-             partition->epochs.count > 0;
-    return STATUS_OK;
+    int64_t stamp = folder_stamp(store, (int32_t)file);
+    int64_t result = 0;
+    if (stamp != 0 && stamp == folder->epochs_stamp) {
+        partition->epochs = folder->epochs;
+        *known = true;
+    } else {
+        struct iovec slice = {text, sizeof(text)};
+        op = (struct op){
+            .kind = OP_READ, .file = (int32_t)file, .vector = &slice, .vector_count = 1};
+        result = ring_call(store->ring, &op);
+        *known = result >= 0 &&
+                 epochs_decode(&partition->epochs, bytes_of(text, (size_t)result)) == STATUS_OK &&
+                 partition->epochs.count > 0;
+    }
+    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+    (void)ring_call(store->ring, &op);
+    partition->epochs_stamp = *known ? stamp : 0;
+    return result < 0 ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK;
 }

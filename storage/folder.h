@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "storage/epochs.h"
 #include "wire/status.h"
 
 struct partition;
@@ -31,6 +32,8 @@ struct folder {
     uint8_t *tail_run; /* BLOCK_SIZE: what the last tail file begins with, if it is the last log's
                           and names this partition; NULL none */
     size_t tail_size;
+    int64_t epochs_stamp; /* of the checkpoint that said `epochs`, so the last tail file; 0 none */
+    struct epochs epochs;
 };
 
 /*
@@ -46,8 +49,13 @@ void folder_forget_tail(struct folder *folder);
 bool folder_has(const int64_t *sorted, uint32_t count, int64_t offset);
 /* The topic id that a partition.metadata names; false when it is damaged. */
 bool folder_decode_metadata(const char *text, struct uuid *id);
-/* leader-epoch-checkpoint into partition->epochs; not known when it is missing or damaged. */
-enum status folder_load_epochs(struct partition *partition, bool *known);
+/*
+ * leader-epoch-checkpoint into partition->epochs; not known when it is missing or damaged. Not read
+ * where its stamp says that it still is the file whose content the last tail file repeats: a page
+ * less from the disk, and whoever else wrote it in between is seen.
+ */
+enum status folder_load_epochs(struct partition *partition, const struct folder *folder,
+                               bool *known);
 
 /* The first size_max bytes of a file: 0 or -errno. With OPEN_DIRECT size_max must be whole pages.
  */

@@ -100,6 +100,7 @@ struct partition {
     bool epoch_bump_due;
 
     struct epochs epochs;
+    int64_t epochs_stamp; /* of the checkpoint on disk, when it said this; 0 not known */
     struct producers *producers;
     struct quarantine quarantine;
     struct rot rot[PARTITION_ROT_MAX]; /* blocks to be looked at by upkeep */

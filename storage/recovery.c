@@ -732,7 +732,7 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
         partition_load_quarantine(partition, folder.has_ranges, folder.has_request);
     }
     bool known = false;
-    status = folder_load_epochs(partition, &known);
+    status = folder_load_epochs(partition, &folder, &known);
     struct epochs saved = partition->epochs;
     int64_t plain_offset = INT64_MAX;
     if (status == STATUS_OK) {

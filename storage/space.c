@@ -114,6 +114,7 @@ static void create_folder_run(struct job *job)
         goto end;
     }
     partition->epochs_changed = false;
+    partition->epochs_stamp = 0;
     size = epochs_encode(&partition->epochs, (char *)job->memory, SPACE_FILE_SIZE);
     check(size <= SPACE_FILE_SIZE);
     store_path(store, job->path, partition->name, "leader-epoch-checkpoint", NULL);

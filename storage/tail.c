@@ -77,6 +77,24 @@ bool tail_decode_slots(const uint8_t *pages, const struct tail_identity *identit
     return first || second;
 }
 
+int64_t tail_take_epochs(const struct tail_header *header, struct epochs *epochs)
+{
+    epochs_init(epochs);
+    if (header->epochs_stamp <= 0 || header->epoch_count == 0 || header->epoch_count > EPOCHS_MAX) {
+        return 0;
+    }
+    int64_t start_offset = 0;
+    for (uint32_t i = 0; i < header->epoch_count; i++) {
+        const struct tail_epoch *entry = &header->epochs[i];
+        if (entry->start_offset < start_offset ||
+            !epochs_begin(epochs, entry->epoch, entry->start_offset)) {
+            return 0;
+        }
+        start_offset = entry->start_offset;
+    }
+    return header->epochs_stamp;
+}
+
 void tail_encode_rows(uint8_t *page, uint32_t index, uint64_t seed, const struct block_row *rows,
                       uint32_t count)
 {
@@ -129,6 +147,24 @@ static struct block_row tail_running_row(struct segment *segment)
     return row;
 }
 
+/* As they lie on the disk under that stamp; nothing when the file is older, or was not looked at.
+ */
+static void tail_note_epochs(const struct partition *partition, struct tail_header *header)
+{
+    const struct epochs *epochs = &partition->epochs;
+    if (partition->epochs_changed || partition->epochs_stamp == 0) {
+        return;
+    }
+    header->epochs_stamp = partition->epochs_stamp;
+    header->epoch_count = (uint32_t)epochs->count;
+    for (int32_t i = 0; i < epochs->count; i++) {
+        header->epochs[i] = (struct tail_epoch){
+            .start_offset = epochs->entries[i].start_offset,
+            .epoch = epochs->entries[i].epoch,
+        };
+    }
+}
+
 static struct tail_header tail_header_now(struct segment *segment, uint32_t flags)
 {
     const struct partition *partition = segment->partition;
@@ -138,7 +174,7 @@ static struct tail_header tail_header_now(struct segment *segment, uint32_t flag
     flags |= segment->aborted ? TAIL_ABORTED : 0;
     flags |=
         producers_count(partition->producers) == 0 && !segment->aborted ? TAIL_NO_PRODUCERS : 0;
-    return (struct tail_header){
+    struct tail_header header = {
         .magic = TAIL_MAGIC,
         .version = TAIL_VERSION,
         .index = partition->index,
@@ -157,6 +193,8 @@ static struct tail_header tail_header_now(struct segment *segment, uint32_t flag
         .running = tail_running_row(segment),
         .aborted_sum = segment->aborted_sum,
     };
+    tail_note_epochs(partition, &header);
+    return header;
 }
 
 /* Encodes the next row pages from job->index on into the run; answers how many. */
@@ -199,8 +237,15 @@ static void tail_write_run(struct job *job)
         job->index += (uint32_t)job->size;
     }
     job->slice = (struct iovec){job->memory, TAIL_PAGE_SIZE};
+    job->position = (int64_t)(header.sequence % TAIL_HEADER_PAGES * TAIL_PAGE_SIZE);
+    if (header.sequence == 1) {
+        /* The rows are on the disk: their place in the run is free. */
+        memcpy(job->memory + TAIL_PAGE_SIZE, job->memory, TAIL_PAGE_SIZE);
+        job->slice.iov_len = TAIL_HEADER_PAGES * TAIL_PAGE_SIZE;
+        job->position = 0;
+    }
     JOB_AWAIT(job, .kind = OP_WRITE, .flags = OP_DSYNC, .file = job->file, .vector = &job->slice,
-              .vector_count = 1, .position = header.sequence % 2 * TAIL_PAGE_SIZE); /* T1 */
+              .vector_count = 1, .position = (uint64_t)job->position); /* T1 */
 close:
     job->position = job->op.result;
     JOB_AWAIT(job, .kind = OP_CLOSE, .file = job->file);

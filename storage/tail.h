@@ -3,7 +3,8 @@
  * The tail file `<20-digit base offset>.tail` (FORMAT.md): the block table of one segment and a
  * position D below which the log is durable for certain. Written past the page cache, DSYNC.
  *
- *   page 0, 1   header slots, written in turn: the one with the higher sequence counts
+ *   page 0, 1   header slots, written in turn: the one with the higher sequence counts; the first
+ *               header goes to both, so that they lie side by side on the disk and are one read
  *   page 2...   127 rows and a trailer each; rows of full blocks below D, never changed again
  *
  * T1  Rows are durable before the header that counts them.
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/uuid.h"
+#include "storage/epochs.h"
 #include "storage/job.h"
 #include "storage/segment.h"
 
@@ -52,8 +54,16 @@ struct tail_header {
     int64_t log_start_offset;
     struct block_row running; /* of the block that contains D, its sum covers the bytes below D */
     uint64_t aborted_sum;     /* of the .txnindex as last written, which has none; 0: not known */
+    int64_t epochs_stamp; /* of the leader-epoch-checkpoint that says what follows; 0: nothing */
+    uint32_t epoch_count;
+    uint32_t zero;
+    struct tail_epoch {
+        int64_t start_offset;
+        int32_t epoch;
+        uint32_t zero;
+    } epochs[EPOCHS_MAX];
 };
-_Static_assert(sizeof(struct tail_header) == 152, "the header has no padding");
+_Static_assert(sizeof(struct tail_header) == 168 + EPOCHS_MAX * 16, "the header has no padding");
 
 struct tail_trailer {
     uint64_t magic;
@@ -84,6 +94,9 @@ void tail_encode_rows(uint8_t *page, uint32_t index, uint64_t seed, const struct
 /* The valid slot with the higher sequence of two pages. */
 bool tail_decode_slots(const uint8_t *pages, const struct tail_identity *identity,
                        struct tail_header *header);
+
+/* What leader-epoch-checkpoint said when it had that stamp; 0: the header does not tell. Pure. */
+int64_t tail_take_epochs(const struct tail_header *header, struct epochs *epochs);
 
 /* All rows from the first `size` bytes of the file; false when they are not all there and sound. */
 bool tail_take_run(struct segment *segment, const struct tail_header *header, const uint8_t *run,

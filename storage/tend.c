@@ -190,6 +190,7 @@ static void epochs_run(struct job *job)
     struct partition *partition = job->partition;
     JOB_BEGIN(job);
     partition->epochs_changed = false;
+    partition->epochs_stamp = 0;
     job->memory_size = (size_t)BLOCK_SIZE;
     job->memory = cache_acquire_run(job->store, job->memory_size);
     if (job->memory == NULL) {
@@ -323,6 +324,22 @@ void tend_uncovered(struct store *store, uint64_t now_ns)
     }
 }
 
+/* What the checkpoint on disk is known by, so that the next start need not read it. */
+static void stamp_run(struct job *job)
+{
+    struct partition *partition = job->partition;
+    JOB_BEGIN(job);
+    store_path(job->store, job->path, partition->name, "leader-epoch-checkpoint", NULL);
+    JOB_AWAIT(job, .kind = OP_OPEN, .path = job->path, .flags = OPEN_READ);
+    if (job->op.result >= 0) {
+        job->file = (int32_t)job->op.result;
+        JOB_AWAIT(job, .kind = OP_STAT, .flags = OP_STAMP, .file = job->file);
+        partition->epochs_stamp = job->op.result < 0 ? 0 : job->op.result;
+        JOB_AWAIT(job, .kind = OP_CLOSE, .file = job->file);
+    }
+    JOB_END(job, 0);
+}
+
 /* Clean stop, top down. */
 static void stop_run(struct job *job)
 {
@@ -337,6 +354,9 @@ static void stop_run(struct job *job)
         if (job->op.result < 0) {
             goto end;
         }
+    }
+    if (partition->epochs_stamp == 0) {
+        JOB_CALL(job, job_call(job, job_take(job->store, partition, stamp_run)));
     }
     if (segment->aborted) {
         JOB_CALL(job, job_call(job, transaction_index_job(segment, segment->end_offset)));

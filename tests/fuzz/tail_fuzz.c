@@ -17,6 +17,14 @@ static void run(const uint8_t *data, size_t pages, const struct tail_identity *i
         check(header.position >= 0 && header.position <= header.log_size);
         check(header.row_count == header.position / BLOCK_SIZE);
         check(header.base_offset == identity->base_offset);
+        struct epochs epochs;
+        if (tail_take_epochs(&header, &epochs) != 0) {
+            check(epochs.count > 0 && epochs.count <= EPOCHS_MAX);
+            for (int32_t i = 1; i < epochs.count; i++) { /* E1 */
+                check(epochs.entries[i - 1].epoch < epochs.entries[i].epoch);
+                check(epochs.entries[i - 1].start_offset < epochs.entries[i].start_offset);
+            }
+        }
     }
     for (size_t i = TAIL_HEADER_PAGES; i < pages; i++) {
         struct block_row rows[TAIL_PAGE_ROWS];

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "storage/epochs.h"
 #include "storage/producers.h"
+#include "storage/tail.h"
 #include "tests/lib/log_world.h"
 #include "wire/batch.h"
 
@@ -285,6 +286,76 @@ static void test_log_append_time(void **state)
     log_world_close(&world);
 }
 
+static void put_file(struct log_world *world, const char *path, const void *data, size_t size)
+{
+    struct op op = {
+        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE};
+    int64_t file = ring_call(world->ring, &op);
+    assert_true(file >= 0);
+    struct iovec slice = {(void *)(uintptr_t)data, size};
+    op = (struct op){.kind = OP_WRITE,
+                     .file = (int32_t)file,
+                     .flags = OP_DSYNC,
+                     .vector = &slice,
+                     .vector_count = 1};
+    assert_int_equal(ring_call(world->ring, &op), size);
+    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+    assert_int_equal(ring_call(world->ring, &op), 0);
+}
+
+/* Both slots of the tail file of segment 0 tell that epoch 9 began there. */
+static void turn_tail(struct log_world *world, int64_t start_offset)
+{
+    static const char path[] = "/data/orders-3/00000000000000000000.tail";
+    uint64_t size = 0;
+    const uint8_t *found = sim_world_file(world->world, path, &size);
+    assert_int_equal(size, TAIL_HEADER_PAGES * TAIL_PAGE_SIZE);
+    uint8_t pages[TAIL_HEADER_PAGES * TAIL_PAGE_SIZE];
+    struct tail_identity identity = {.index = 3};
+    struct tail_header header;
+    memset(identity.topic_id.bytes, 0x42, 16);
+    identity.seed = segment_seed_of(&identity.topic_id, 3, 0, UINT32_MAX);
+    assert_true(tail_decode_slots(found, &identity, &header));
+    assert_true(header.epochs_stamp > 0);
+    assert_int_equal(header.epoch_count, 2);
+    assert_int_equal(header.epochs[1].epoch, 9);
+    header.epochs[1].start_offset = start_offset;
+    tail_encode_header(pages, &header, identity.seed);
+    tail_encode_header(pages + TAIL_PAGE_SIZE, &header, identity.seed);
+    put_file(world, path, pages, sizeof(pages));
+}
+
+/* What the tail file repeats is taken while the checkpoint is the same file, and no longer. */
+static void test_epochs_of_tail(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 6});
+    struct partition_config config = log_config_default();
+    struct partition *partition = open_one(&world, &config, true);
+    struct sent sent[2] = {0};
+    send(partition, &sent[0], 1, 4, 1000, 1000);
+    assert_true(log_world_until(&world, &sent[0].done, 10000));
+    partition_set_epoch(partition, 9);
+    send(partition, &sent[1], 2, 2, 1000, 1000);
+    assert_true(log_world_until(&world, &sent[1].done, 10000));
+    static const int64_t starts[] = {3, 2, 2};
+    for (size_t i = 0; i < ARRAY_COUNT(starts); i++) {
+        partition_close(partition, true);
+        log_world_restart(&world);
+        turn_tail(&world, starts[i]);
+        if (i == 1) { /* Kafka was here: written anew */
+            static const char text[] = "0\n2\n5 0\n9 1\n";
+            put_file(&world, "/data/orders-3/leader-epoch-checkpoint", text, sizeof(text) - 1);
+        }
+        partition = open_one(&world, &config, false);
+        assert_int_equal(partition_epoch_end(partition, 5).end_offset, i == 1 ? 1 : starts[i]);
+    }
+    partition_close(partition, true);
+    free_sent(sent, 2);
+    log_world_close(&world);
+}
+
 static void test_epochs(void **state)
 {
     (void)state;
@@ -552,10 +623,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_append_read),    cmocka_unit_test(test_offsets_and_sizes),
         cmocka_unit_test(test_watch),          cmocka_unit_test(test_log_append_time),
-        cmocka_unit_test(test_epochs),         cmocka_unit_test(test_retention),
-        cmocka_unit_test(test_remove),         cmocka_unit_test(test_other_topic_id),
-        cmocka_unit_test(test_straddling),     cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_no_space_ahead),
+        cmocka_unit_test(test_epochs),         cmocka_unit_test(test_epochs_of_tail),
+        cmocka_unit_test(test_retention),      cmocka_unit_test(test_remove),
+        cmocka_unit_test(test_other_topic_id), cmocka_unit_test(test_straddling),
+        cmocka_unit_test(test_no_allocation),  cmocka_unit_test(test_no_space_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,13 @@ static void test_example(void **state)
     assert_int_equal(header.flags, TAIL_CLEAN | TAIL_NO_PRODUCERS);
     assert_int_equal(header.running.position, 65600);
     assert_int_equal(header.running.base_offset, 160);
+    struct epochs epochs;
+    assert_true(tail_take_epochs(&header, &epochs) == INT64_C(0x1122334455667788));
+    assert_int_equal(epochs.count, 2);
+    assert_int_equal(epochs.entries[0].epoch, 5);
+    assert_int_equal(epochs.entries[0].start_offset, 0);
+    assert_int_equal(epochs.entries[1].epoch, 9);
+    assert_int_equal(epochs.entries[1].start_offset, 120);
     uint8_t again[TAIL_PAGE_SIZE];
     tail_encode_header(again, &header, identity.seed);
     assert_memory_equal(again, page, TAIL_PAGE_SIZE);
@@ -109,12 +116,48 @@ static void test_damage_is_seen(void **state)
     assert_int_equal(header.sequence, 9);
 }
 
+/* Sums right, epochs that cannot be: the checkpoint is read instead. */
+static void test_epochs_are_sane(void **state)
+{
+    (void)state;
+    uint8_t page[TAIL_PAGE_SIZE];
+    struct tail_identity identity = example_identity();
+    struct tail_header good;
+    struct epochs epochs;
+    read_example("tail-header", page);
+    assert_true(tail_decode_header(page, &identity, &good));
+    struct tail_header header = good;
+    header.epochs_stamp = 0; /* as an older version wrote it */
+    assert_int_equal(tail_take_epochs(&header, &epochs), 0);
+    header = good;
+    header.epoch_count = 0;
+    assert_int_equal(tail_take_epochs(&header, &epochs), 0);
+    header.epoch_count = EPOCHS_MAX + 1;
+    assert_int_equal(tail_take_epochs(&header, &epochs), 0);
+    header = good;
+    header.epochs[1].epoch = 5;
+    assert_int_equal(tail_take_epochs(&header, &epochs), 0);
+    header = good;
+    header.epochs[0].start_offset = 121;
+    assert_int_equal(tail_take_epochs(&header, &epochs), 0);
+    header.epochs[0].start_offset = -1;
+    assert_int_equal(tail_take_epochs(&header, &epochs), 0);
+    header = good;
+    for (int32_t i = 0; i < EPOCHS_MAX; i++) {
+        header.epochs[i] = (struct tail_epoch){.start_offset = i, .epoch = i};
+    }
+    header.epoch_count = EPOCHS_MAX;
+    assert_true(tail_take_epochs(&header, &epochs) == good.epochs_stamp);
+    assert_int_equal(epochs.count, EPOCHS_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_example),
         cmocka_unit_test(test_others_are_refused),
         cmocka_unit_test(test_damage_is_seen),
+        cmocka_unit_test(test_epochs_are_sane),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
