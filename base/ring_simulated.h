@@ -29,6 +29,7 @@ enum sim_fault {
                         one succeeds and proves nothing. Names of a folder stay pending. */
     SIM_NAME_ERROR,  /* any other op on a file or path fails: EIO; it took effect or not */
     SIM_NO_SPACE,    /* ENOSPC from what takes space */
+    SIM_NO_FILE,     /* OPEN fails: EMFILE, and nothing happened */
     SIM_SHORT,       /* READ and WRITE happen in parts, at different times */
     SIM_STALL,       /* an op takes up to 30 s */
     SIM_LOST_WRITE,  /* WRITE says it is done and nothing is stored */
@@ -38,10 +39,11 @@ enum sim_fault {
     SIM_FAULTS,
 };
 
-/* One op that fails, by its number. */
+/* An op that fails, by its number, and some after it. */
 struct sim_failure {
     uint32_t kinds; /* 1 << enum op_kind; 0: none */
     uint64_t first; /* from 1, of the ops of these kinds */
+    uint64_t more;  /* and so many after it */
     bool lasting;   /* and all of them after it */
     int error;
 };

@@ -18,7 +18,7 @@ static const uint32_t fault_kinds[SIM_FAULTS] = {
     [SIM_SYNC_ERROR] = 1U << OP_SYNC,  [SIM_NAME_ERROR] = KINDS_NAME,
     [SIM_NO_SPACE] = KINDS_SPACE,      [SIM_SHORT] = 1U << OP_READ | 1U << OP_WRITE,
     [SIM_LOST_WRITE] = 1U << OP_WRITE, [SIM_MISDIRECT] = 1U << OP_WRITE,
-    [SIM_ROT] = 1U << OP_READ,
+    [SIM_ROT] = 1U << OP_READ,         [SIM_NO_FILE] = 1U << OP_OPEN,
 };
 
 void sim_faults_init(struct sim_faults *faults, struct sim_disk *disk, uint64_t seed)
@@ -54,6 +54,9 @@ static enum sim_fault fault_of_kind(const struct op *op, int error)
     if (error == ENOSPC) {
         return SIM_NO_SPACE;
     }
+    if (error == EMFILE) {
+        return SIM_NO_FILE;
+    }
     switch (op->kind) {
     case OP_READ:
         return SIM_READ_ERROR;
@@ -72,8 +75,8 @@ enum sim_fault sim_faults_judge(struct sim_faults *faults, const struct op *op, 
     uint32_t kind = 1U << op->kind;
     if ((failure->kinds & kind) != 0) {
         faults->failure_seen += 1;
-        if (faults->failure_seen == failure->first ||
-            (failure->lasting && faults->failure_seen > failure->first)) {
+        if (faults->failure_seen >= failure->first &&
+            (failure->lasting || faults->failure_seen - failure->first <= failure->more)) {
             return fault_of_kind(op, failure->error);
         }
     }
@@ -127,6 +130,8 @@ int64_t sim_faults_apply(struct sim_faults *faults, struct sim_inode *inode, con
         return -EIO;
     case SIM_NO_SPACE:
         return -ENOSPC;
+    case SIM_NO_FILE:
+        return -EMFILE;
     case SIM_LOST_WRITE:
         sim_inode_write_lost(inode, op);
         return (int64_t)op_size(op);

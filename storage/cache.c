@@ -104,6 +104,23 @@ static struct block *cache_add(struct store *store, struct segment *segment, uin
     return block;
 }
 
+/* Once, where an append waits for the tail block and tries each second. */
+static void block_tell(const struct block *block, int64_t size, int64_t error)
+{
+    const struct segment *segment = block->segment;
+    const struct partition *partition = segment->partition;
+    if (partition != NULL && partition->fileless && job_is_short(error)) {
+        return;
+    }
+    diag_line(block->store->diag, DIAG_ERROR, "storage/cache", "block cannot be read",
+              "partition=%s file=%020lld.log position=%lld size=%lld error=\"%s\" "
+              "remedy=\"its readers are answered KAFKA_STORAGE_ERROR, and the next one tries "
+              "again; see to the disk if it stays\"",
+              partition == NULL ? "?" : partition->name, (long long)segment->base_offset,
+              (long long)block->number * (long long)BLOCK_SIZE, (long long)size,
+              strerrordesc_np((int)-error));
+}
+
 static void block_loaded(struct block *block, int64_t result)
 {
     struct store *store = block->store;
@@ -116,13 +133,7 @@ static void block_loaded(struct block *block, int64_t result)
     if (result < 0) {
         fault = STATUS_KAFKA_STORAGE_ERROR;
         store->counters.failures += 1;
-        diag_line(store->diag, DIAG_ERROR, "storage/cache", "block cannot be read",
-                  "partition=%s file=%020lld.log position=%lld size=%lld error=\"%s\" "
-                  "remedy=\"its readers are answered KAFKA_STORAGE_ERROR, and the next one tries "
-                  "again; see to the disk if it stays\"",
-                  segment->partition == NULL ? "?" : segment->partition->name,
-                  (long long)segment->base_offset, (long long)start, (long long)size,
-                  strerrordesc_np((int)-result));
+        block_tell(block, size, result);
     } else {
         const struct block_row *row =
             block->number < segment->row_count ? &segment->rows[block->number] : NULL;
@@ -136,6 +147,7 @@ static void block_loaded(struct block *block, int64_t result)
     }
     block->size = (uint32_t)size;
     block->fault = fault;
+    block->error = result < 0 ? result : 0;
     block->segment = NULL;
     store->cache.loading -= 1;
     if (fault == STATUS_OK) {

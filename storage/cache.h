@@ -47,6 +47,7 @@ struct block {
     uint32_t size; /* valid bytes */
     enum block_state state;
     enum status fault;                    /* of FAILED */
+    int64_t error;                        /* -errno behind it, or 0 */
     bool detached;                        /* no longer in the table */
     enum pages_share share;               /* who is charged for memory */
     uint8_t *memory;                      /* BLOCK_SIZE */

@@ -7,6 +7,7 @@
 #include "storage/partition_state.h"
 #include "storage/planted.h"
 #include "storage/slab.h"
+#include "storage/space.h"
 #include "storage/tend.h"
 
 /* Zeros go ahead of the tail only after so many small writes, so far, in such pieces. */
@@ -251,13 +252,31 @@ static void write_submit(struct write *write, int32_t descriptor)
     store->counters.writes += 1;
     store->counters.write_size += (uint64_t)(write->written_until - write->from);
     ring_submit(store->ring, &write->op);
+    space_note_file(write->partition);
+}
+
+/* Nothing was written. Zeros may be left out; the rest is tried again by space_retry(). */
+static void write_refused(struct write *write, int64_t error)
+{
+    struct partition *partition = write->partition;
+    bool zeros = write->zeros;
+    if (!job_is_short(error) || partition->broken || partition->removing) {
+        commit_end(write, error);
+        return;
+    }
+    write_give_back(write);
+    if (zeros) {
+        commit_settle(partition);
+    } else {
+        space_wait_file(partition, error, "open");
+    }
 }
 
 static void write_file_ready(struct file_user *user, int32_t result)
 {
     struct write *write = CONTAINER_OF(user, struct write, user);
     if (result < 0) {
-        commit_end(write, result);
+        write_refused(write, result);
     } else {
         write_submit(write, result);
     }
@@ -275,7 +294,7 @@ static void commit_start(struct write *write)
     if (descriptor >= 0) {
         write_submit(write, descriptor);
     } else if (descriptor != -EAGAIN) {
-        commit_end(write, descriptor);
+        write_refused(write, descriptor);
     }
 }
 

@@ -8,6 +8,11 @@
 #include "storage/partition_state.h"
 #include "storage/store_state.h"
 
+bool job_is_short(int64_t error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+}
+
 struct job *job_take(struct store *store, struct partition *partition, void (*run)(struct job *job))
 {
     struct job *job = pool_take(&store->jobs);
@@ -183,7 +188,8 @@ static void sync_folder_run(struct job *job)
     }
     job->file = (int32_t)job->op.result;
     JOB_AWAIT(job, .kind = OP_SYNC, .file = job->file);
-    job->position = job->op.result;
+    /* Only an open may be tried again: a second sync would prove nothing. */
+    job->position = job_is_short(job->op.result) ? -EIO : job->op.result;
     JOB_AWAIT(job, .kind = OP_CLOSE, .file = job->file);
     JOB_END(job, job->position);
 }

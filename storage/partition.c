@@ -395,6 +395,9 @@ static bool append_place(struct partition *partition, struct partition_append *a
         partition->placed = false;
         list_push_tail(&partition->pending, &append->node);
         return true;
+    case SLAB_SHORT:
+        space_wait_file(partition, -EMFILE, "tail");
+        return false;
     case SLAB_BROKEN:
         partition_break(partition, -EIO, "tail block cannot be read back");
         return false;
@@ -535,6 +538,7 @@ void partition_unload(struct partition *partition)
         partition->next = NULL;
     }
     partition->writing = NULL;
+    partition->naming = partition->name_wanted = partition->fileless = false;
 }
 
 static void partition_free(struct partition *partition)
@@ -647,6 +651,8 @@ void partition_close(struct partition *partition, bool clean)
     check_magic(partition, PARTITION_MAGIC);
     struct store *store = partition->store;
     partition->stopping = true;
+    /* What waits for a file is refused, and no longer in the log: as after a failed write. */
+    partition->broken = partition->broken || partition->fileless;
     partition_cancel_reads(partition);
     while (clean && partition_is_flushing(partition)) {
         store_commit(store);

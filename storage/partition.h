@@ -11,8 +11,8 @@
  * one partition are given in offset order. P5  A failed write is never retried on its file; waiters
  * get KAFKA_STORAGE_ERROR (see recovery.h).
  *
- * States: OPEN serves all; FULL (no space) refuses appends and tries again each second; FAILED is
- * read-only until restart. Reads go on in all three.
+ * States: OPEN serves all; FULL (no space, or no descriptor for a file) refuses appends and tries
+ * again each second; FAILED is read-only until restart. Reads go on in all three.
  */
 #pragma once
 
@@ -60,7 +60,7 @@ void partition_close(struct partition *partition, bool clean);
  *
  * STATUS_OK: durable at base_offset, or a duplicate of a batch that is.
  * STATUS_OUT_OF_ORDER_SEQUENCE_NUMBER, STATUS_INVALID_PRODUCER_EPOCH, ...: see producers.h.
- * STATUS_RECORD_LIST_TOO_LARGE: larger than a segment. STATUS_KAFKA_STORAGE_ERROR: no space or
+ * STATUS_RECORD_LIST_TOO_LARGE: larger than a segment. STATUS_KAFKA_STORAGE_ERROR: FULL or
  * FAILED.
  */
 struct partition_append {

@@ -51,15 +51,17 @@ struct partition {
     struct partition_config config;
     enum partition_state state;
 
-    bool folder;    /* exists, with its first files, synced */
-    bool creating;  /* a job makes `next` (and the folder) */
-    bool naming;    /* a job gives a rolled-in segment its name */
-    bool spacing;   /* a job allocates */
-    bool spaceless; /* told that space ahead of need was refused */
-    bool tending;   /* the upkeep job runs (seal, tail, snapshot, epochs) */
-    bool retiring;  /* a job renames `retired` */
-    bool loading;   /* recovery is not done: nothing of the state may be written yet */
-    bool broken;    /* a write failed; nothing is accepted until the reload */
+    bool folder;      /* exists, with its first files, synced */
+    bool creating;    /* a job makes `next` (and the folder) */
+    bool naming;      /* a job gives a rolled-in segment its name, or will: name_wanted */
+    bool name_wanted; /* that had no descriptor, or no memory; tried again each second */
+    bool fileless;    /* an open on the way of an append had none: FULL until one works */
+    bool spacing;     /* a job allocates */
+    bool spaceless;   /* told that space ahead of need was refused */
+    bool tending;     /* the upkeep job runs (seal, tail, snapshot, epochs) */
+    bool retiring;    /* a job renames `retired` */
+    bool loading;     /* recovery is not done: nothing of the state may be written yet */
+    bool broken;      /* a write failed; nothing is accepted until the reload */
     bool removing;
     bool stopping; /* closing follows once what was accepted is durable */
     bool closing;

@@ -97,7 +97,8 @@ struct segment {
 
     bool sealed;         /* takes no more appends */
     bool finished;       /* sealed, nothing left to write: hint (or a final tail) there, trimmed */
-    bool named;          /* the file has its own name and the folder is synced */
+    bool renamed;        /* the file has its own name */
+    bool named;          /* it has, and the folder is synced */
     bool rebuilt;        /* rows come from a scan and cannot vouch for the time before it */
     bool aborted;        /* holds the marker of an aborted transaction */
     bool key_index;      /* its keys are noted from its first batch on */

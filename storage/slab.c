@@ -18,6 +18,11 @@ static void slab_tail_ready(struct block_waiter *waiter)
     }
 }
 
+static enum slab_verdict slab_verdict_of(const struct block *failed)
+{
+    return job_is_short(failed->error) ? SLAB_SHORT : SLAB_BROKEN;
+}
+
 /* Brings the partial last block of a rested partition back into the slab. */
 static enum slab_verdict slab_take_tail(struct partition *partition, struct segment *segment,
                                         uint32_t number)
@@ -32,7 +37,7 @@ static enum slab_verdict slab_take_tail(struct partition *partition, struct segm
     }
     if (block == NULL && partition->tail_block != NULL &&
         partition->tail_block->state == BLOCK_FAILED) {
-        return SLAB_BROKEN;
+        return slab_verdict_of(partition->tail_block);
     }
     if (block == NULL) {
         block = cache_load(store, segment, number);
@@ -42,7 +47,7 @@ static enum slab_verdict slab_take_tail(struct partition *partition, struct segm
         }
     }
     if (block->state == BLOCK_FAILED) {
-        return SLAB_BROKEN;
+        return slab_verdict_of(block);
     }
     if (block->state == BLOCK_LOADING) {
         partition->loading_tail = true;

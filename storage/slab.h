@@ -21,6 +21,7 @@ enum slab_verdict {
     SLAB_COPIED,  /* all of it */
     SLAB_STARVED, /* no memory now; the partition is in store->starved */
     SLAB_WAITS,   /* for the partial block or a frozen page; partition_pump() follows */
+    SLAB_SHORT,   /* the partial block could not be read back for want of a descriptor */
     SLAB_BROKEN,  /* the partial block cannot be read back */
 };
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "base/check.h"
 #include "storage/commit.h"
@@ -25,10 +26,35 @@ static const char *space_remedy(int64_t error)
     case ENOSPC:
     case EDQUOT:
         return "make room on the disk of the data folder: delete topics, or lower their retention";
+    case EMFILE:
+        return "raise the limit of open files: ulimit -n, or LimitNOFILE of the service";
+    case ENFILE:
+        return "raise the system's limit of open files: sysctl fs.file-max";
     case ENOMEM:
         return "raise memory.bytes, or spread the partitions over more brokers";
     default:
         return "see to the disk of the data folder, and to owner and permissions there";
+    }
+}
+
+static const char *space_event(int64_t error, bool refuses)
+{
+    if (!refuses) {
+        return "no space ahead of need; appends go on in what is left, tried again each second";
+    }
+    return job_is_short(error) ? "no descriptor or memory for a file of the log; appends are "
+                                 "refused, tried again each second"
+                               : "no space for the log; appends are refused, tried again each "
+                                 "second";
+}
+
+/* " limit=1024" where that is what was reached. */
+static void space_limit(int64_t error, char *text, size_t size)
+{
+    struct rlimit limit;
+    text[0] = '\0';
+    if (error == -EMFILE && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        snprintf(text, size, " limit=%llu", (unsigned long long)limit.rlim_cur);
     }
 }
 
@@ -40,19 +66,19 @@ static void space_tell(struct partition *partition, int64_t error, const char *w
         return;
     }
     partition->spaceless = true;
+    char limit[32];
+    space_limit(error, limit, sizeof(limit));
     diag_line(partition->store->diag, refuses ? DIAG_ERROR : DIAG_WARN, "storage/space",
-              refuses ? "no space for the log; appends are refused, tried again each second"
-                      : "no space ahead of need; appends go on in what is left, tried again each "
-                        "second",
-              "partition=%s step=%s error=\"%s\" remedy=\"%s\"", partition->name, what,
-              strerrordesc_np((int)-error), space_remedy(error));
+              space_event(error, refuses), "partition=%s step=%s%s error=\"%s\" remedy=\"%s\"",
+              partition->name, what, limit, strerrordesc_np((int)-error), space_remedy(error));
 }
 
 /* Answers appends: what the caller knows of the first waiting one is no longer true. */
 static void space_refuse(struct partition *partition, int64_t error, const char *what)
 {
     struct store *store = partition->store;
-    bool refuses = !list_is_empty(&partition->waiting) || partition->state == PARTITION_FULL;
+    bool refuses = !list_is_empty(&partition->waiting) || partition->state == PARTITION_FULL ||
+                   partition->fileless;
     space_tell(partition, error, what, refuses);
     if (!list_is_linked(&partition->refused_node)) {
         list_push_tail(&store->refused, &partition->refused_node);
@@ -66,15 +92,32 @@ static void space_refuse(struct partition *partition, int64_t error, const char 
 
 static void space_granted(struct partition *partition)
 {
-    if (list_is_linked(&partition->refused_node)) {
-        list_remove(&partition->refused_node);
-    }
-    if (partition->state == PARTITION_FULL) {
-        partition->state = PARTITION_OPEN;
-        diag_line(partition->store->diag, DIAG_INFO, "storage/space",
-                  "space is there again; appends go on", "partition=%s", partition->name);
+    if (!partition->fileless) {
+        if (list_is_linked(&partition->refused_node)) {
+            list_remove(&partition->refused_node);
+        }
+        if (partition->state == PARTITION_FULL) {
+            partition->state = PARTITION_OPEN;
+            diag_line(partition->store->diag, DIAG_INFO, "storage/space",
+                      "what was refused is there again; appends go on", "partition=%s",
+                      partition->name);
+        }
     }
     partition_pump(partition);
+}
+
+void space_wait_file(struct partition *partition, int64_t error, const char *what)
+{
+    partition->fileless = true;
+    space_refuse(partition, error, what);
+}
+
+void space_note_file(struct partition *partition)
+{
+    if (partition->fileless && !partition->name_wanted) {
+        partition->fileless = false;
+        space_granted(partition);
+    }
 }
 
 static bool space_is_gone(const struct partition *partition)
@@ -311,15 +354,54 @@ bool space_check(struct partition *partition, int64_t size)
     return true;
 }
 
+/* It stays `naming`, which keeps the next roll, and `weir.next`, away from the file. */
+static void name_put_off(struct partition *partition, int64_t error)
+{
+    partition->name_wanted = true;
+    space_wait_file(partition, error, "name");
+    partition_keys_cancel(partition, error); /* the segment before it is not sealed meanwhile */
+}
+
+static void name_end(struct job *job)
+{
+    struct partition *partition = job->partition;
+    struct segment *segment = job->segment;
+    int64_t result = job->op.result;
+    if (result < 0 && segment->renamed && job_is_short(result) && !space_is_gone(partition)) {
+        name_put_off(partition, result);
+        return;
+    }
+    partition->naming = false;
+    if (space_is_gone(partition)) {
+        return;
+    }
+    if (result < 0) {
+        partition_break(partition, result, "log file cannot be named");
+        return;
+    }
+    partition->folder = true;
+    segment->named = true;
+    commit_mark_dirty(partition);
+    if (partition->next_wanted) {
+        space_prepare(partition);
+    }
+    space_note_file(partition);
+    partition_pump(partition);
+    tend_start(partition);
+}
+
 static void name_run(struct job *job)
 {
     struct partition *partition = job->partition;
     struct segment *segment = job->segment;
     struct store *store = job->store;
     JOB_BEGIN(job);
-    JOB_AWAIT(job, .kind = OP_RENAME, .path = job->path, .path_target = job->path_target);
-    if (job->op.result < 0) {
-        goto end;
+    if (!segment->renamed) {
+        JOB_AWAIT(job, .kind = OP_RENAME, .path = job->path, .path_target = job->path_target);
+        if (job->op.result < 0) {
+            goto end;
+        }
+        segment->renamed = true;
     }
     store_path_offset(store, job->path, partition->name, segment->base_offset, ".tail");
     /* Files of a segment that recovery dropped would vouch for bytes that are not there. */
@@ -341,35 +423,20 @@ static void name_run(struct job *job)
         JOB_CALL(job, job_sync_folder(job, store->data_dir));
     }
 end:
-    partition->naming = false;
-    if (!space_is_gone(partition)) {
-        if (job->op.result < 0) {
-            partition_break(partition, job->op.result, "log file cannot be named");
-        } else {
-            partition->folder = true;
-            segment->named = true;
-            commit_mark_dirty(partition);
-            if (partition->next_wanted) {
-                space_prepare(partition);
-            }
-            partition_pump(partition);
-            tend_start(partition);
-        }
-    }
+    name_end(job);
     segment_drop(segment);
     JOB_END(job, 0);
 }
 
-void space_name(struct partition *partition, struct segment *segment)
+static void name_start(struct partition *partition, struct segment *segment)
 {
     struct store *store = partition->store;
-    check(!partition->naming && !segment->named);
     struct job *job = job_take(store, partition, name_run);
     if (job == NULL) {
-        partition_break(partition, -ENOMEM, "log file cannot be named");
+        name_put_off(partition, -ENOMEM);
         return;
     }
-    partition->naming = true;
+    partition->name_wanted = false;
     job->segment = segment;
     segment_hold(segment);
     store_path(store, job->path, partition->name, SPACE_NEXT_NAME, NULL);
@@ -377,9 +444,32 @@ void space_name(struct partition *partition, struct segment *segment)
     job->run(job);
 }
 
+void space_name(struct partition *partition, struct segment *segment)
+{
+    check(!partition->naming && !segment->named);
+    partition->naming = true;
+    name_start(partition, segment);
+}
+
+/* Whichever open it was, it comes again. */
+static void space_retry_file(struct partition *partition)
+{
+    if (partition->name_wanted) {
+        name_start(partition, partition_active(partition));
+    }
+    if (partition->writing->durable < partition->writing->size) {
+        commit_mark_dirty(partition);
+    }
+    partition_pump(partition);
+}
+
 void space_retry(struct partition *partition)
 {
     struct segment *segment = partition_active(partition);
+    if (partition->fileless) {
+        space_retry_file(partition);
+        return;
+    }
     if (partition->next_wanted || segment == NULL) {
         space_prepare(partition);
     } else if (segment->allocated - segment->size < segment->allocate_step) {

@@ -10,7 +10,9 @@
  *                 rename to `<base>.log`, `<base>.tail` created, folders synced   segment->named
  *   only then its first write is submitted.
  *
- * Refused: state FULL, answered KAFKA_STORAGE_ERROR, tried again each second.
+ * Refused: state FULL, answered KAFKA_STORAGE_ERROR, tried again each second. So is an open that
+ * finds no descriptor or no memory, of a roll's name, a write or a tail block: nothing is wrong
+ * with the disk then, and what has its offset waits.
  */
 #pragma once
 
@@ -32,5 +34,10 @@ void space_prepare(struct partition *partition);
 bool space_check(struct partition *partition, int64_t size);
 /* Gives a segment that was just rolled in its name. */
 void space_name(struct partition *partition, struct segment *segment);
+/* An open on the way of an append failed with job_is_short(): what has an offset waits for it, the
+ * rest is refused, and each second it is tried again. */
+void space_wait_file(struct partition *partition, int64_t error, const char *what);
+/* One worked. */
+void space_note_file(struct partition *partition);
 /* Tries again what was refused. */
 void space_retry(struct partition *partition);

@@ -362,11 +362,11 @@ static void metadata_appended(struct partition_append *append)
         /* W3. Without space, or memory, nothing was written: this change is refused, and reads,
          * appends elsewhere and later changes go on. */
         metadata->failed = partition_facts(metadata->log).state == PARTITION_FAILED;
-        diag_line(metadata->options.diag, DIAG_ERROR, "topic/metadata",
-                  "metadata log cannot be written", "status=%s remedy=\"%s\"",
-                  status_name(append->status),
-                  metadata->failed ? "repair the data folder's disk, then start again"
-                                   : "free space in the data folder; the change was refused");
+        diag_line(
+            metadata->options.diag, DIAG_ERROR, "topic/metadata", "metadata log cannot be written",
+            "status=%s remedy=\"%s\"", status_name(append->status),
+            metadata->failed ? "repair the data folder's disk, then start again"
+                             : "do as the line of storage/space says; the change was refused");
         change_finish(metadata, STATUS_KAFKA_STORAGE_ERROR);
         metadata_run(metadata);
         return;

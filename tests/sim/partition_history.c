@@ -40,7 +40,7 @@ static void note(enum partition_event event)
 /* ---- the swarm: which faults this seed has, and how often ---- */
 
 static const enum sim_fault honest_faults[] = {SIM_READ_ERROR, SIM_WRITE_ERROR, SIM_SYNC_ERROR,
-                                               SIM_NAME_ERROR, SIM_NO_SPACE};
+                                               SIM_NAME_ERROR, SIM_NO_SPACE,    SIM_NO_FILE};
 
 static uint32_t swarm_rates[SIM_FAULTS];
 

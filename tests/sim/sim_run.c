@@ -17,7 +17,7 @@ static const char *const fault_names[SIM_FAULTS] = {
     [SIM_NO_SPACE] = "no space",      [SIM_SHORT] = "short transfers",
     [SIM_STALL] = "stalls",           [SIM_LOST_WRITE] = "lost writes",
     [SIM_MISDIRECT] = "misdirected",  [SIM_ROT] = "rot",
-    [SIM_GARBAGE] = "noise blocks",
+    [SIM_GARBAGE] = "noise blocks",   [SIM_NO_FILE] = "no descriptors",
 };
 
 void sim_run_init(struct sim_run *run, const char *program,

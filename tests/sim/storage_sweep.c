@@ -2,8 +2,8 @@
 /*
  * One script (appends, duplicates, rolls, retention, snapshots, clean stop, start, reads, power
  * cut, start), run once for every op it hands to the disk: the k-th op fails, once or from then on,
- * with EIO or ENOSPC. Whatever k is, the outcome is an error or the right data, everything is
- * answered, and without the fault the log has every record that was acknowledged.
+ * with EIO, ENOSPC or EMFILE. Whatever k is, the outcome is an error or the right data, everything
+ * is answered, and without the fault the log has every record that was acknowledged.
  *
  *   storage_sweep [SECONDS]   every k; each manner ends early when its seconds are over
  *   storage_sweep NUMBER      one run here: 100000 x manner + k
@@ -39,6 +39,9 @@ static const struct manner manners[] = {
     {"ENOSPC from then on", {.kinds = KINDS_SPACE, .error = ENOSPC, .lasting = true}},
     {"EIO from then on, writes", {.kinds = 1U << OP_WRITE, .error = EIO, .lasting = true}},
     {"EIO from then on, syncs", {.kinds = 1U << OP_SYNC, .error = EIO, .lasting = true}},
+    {"EMFILE once", {.kinds = 1U << OP_OPEN, .error = EMFILE}},
+    {"EMFILE three times", {.kinds = 1U << OP_OPEN, .error = EMFILE, .more = 2}},
+    {"EMFILE from then on", {.kinds = 1U << OP_OPEN, .error = EMFILE, .lasting = true}},
     {"EIO from then on, reads", {.kinds = 1U << OP_READ, .error = EIO, .lasting = true}},
 };
 
@@ -95,9 +98,10 @@ static void stop(struct oracle *oracle)
     require(sim_world_open_handles(oracle->world.world) == 0);
 }
 
-static void note_state(struct oracle *oracle, struct sim_run *run)
+static void note_state(struct oracle *oracle, struct sim_run *run, int error)
 {
     enum partition_state state = partition_facts(oracle->partition).state;
+    require(error != EMFILE || state != PARTITION_FAILED); /* nothing is wrong with the disk */
     run->marks->events[EVENT_FULL] += state == PARTITION_FULL;
     run->marks->events[EVENT_FAILED] += state == PARTITION_FAILED;
     run->marks->events[EVENT_ERRORS] += oracle->shaken;
@@ -130,12 +134,12 @@ static void script(struct sim_run *run, uint64_t number)
     read_all(oracle);
     oracle_look_up(oracle);
     (void)oracle_find_keys(oracle, 3);
-    note_state(oracle, run);
+    note_state(oracle, run, failure.error);
     stop(oracle);
     start(oracle, run);
     read_all(oracle);
     append_some(oracle, 10);
-    note_state(oracle, run);
+    note_state(oracle, run, failure.error);
     log_world_crash(&oracle->world);
     start(oracle, run);
     read_all(oracle);

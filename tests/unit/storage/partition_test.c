@@ -558,6 +558,109 @@ static void test_no_space_ahead(void **state)
     log_world_close(&world);
 }
 
+static void set_opens(struct log_world *world, bool fail)
+{
+    struct sim_failure failure = {
+        .kinds = fail ? 1U << OP_OPEN : 0, .first = 1, .lasting = true, .error = EMFILE};
+    sim_world_set_failure(world->world, &failure);
+}
+
+/* An append that meets no descriptor waits, those behind it are refused, and both end by
+ * themselves when there is one: nothing is taken for a failure of the disk. */
+static void expect_wait(struct log_world *world, struct partition *partition, struct sent sent[2],
+                        uint64_t tag)
+{
+    set_opens(world, true);
+    send(partition, &sent[0], tag, 1, 40000, 1000);
+    log_world_sleep(world, 3500);
+    assert_false(sent[0].done);
+    assert_int_equal(partition_facts(partition).state, PARTITION_FULL);
+    send(partition, &sent[1], tag + 1, 1, 40000, 1000);
+    assert_true(sent[1].done);
+    assert_int_equal(sent[1].append.status, STATUS_KAFKA_STORAGE_ERROR);
+    set_opens(world, false);
+    log_world_sleep(world, 1500);
+    assert_true(sent[0].done);
+    assert_int_equal(sent[0].append.status, STATUS_OK);
+    assert_int_equal(partition_facts(partition).state, PARTITION_OPEN);
+    free_sent(&sent[1], 1);
+    sent[1] = (struct sent){0};
+    send(partition, &sent[1], tag + 1, 1, 40000, 1000);
+    assert_true(log_world_until(world, &sent[1].done, 10000));
+    assert_int_equal(sent[1].append.status, STATUS_OK);
+}
+
+/* The opens on the way of an append: of a roll, of a file that was closed at rest, of the tail
+ * block after a start. And a stop while one waits. */
+static void test_no_descriptor(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 13});
+    FILE *lines = tmpfile();
+    assert_non_null(lines);
+    world.diag.file = fileno(lines);
+    struct partition_config config = log_config_default();
+    config.segment_size_max = 100000;
+    struct partition *partition = open_one(&world, &config, true);
+    enum { COUNT = 9 };
+    struct sent sent[COUNT] = {0};
+    for (size_t i = 0; i < 2; i++) {
+        send(partition, &sent[i], i, 1, 40000, 1000);
+        assert_true(log_world_until(&world, &sent[i].done, 10000));
+    }
+    log_world_sleep(&world, 500); /* the next file is made ahead */
+    expect_wait(&world, partition, &sent[2], 2);
+    assert_int_equal(partition_facts(partition).segment_count, 2);
+    send(partition, &sent[4], 4, 1, 10000, 1000);
+    log_world_sleep(&world, 3000); /* at rest */
+    config.segment_size_max = 1000000;
+    partition_configure(partition, &config);
+    expect_wait(&world, partition, &sent[5], 5);
+    partition_close(partition, false); /* with the space that it took ahead */
+    log_world_restart(&world);
+    world.diag.file = fileno(lines);
+    partition = open_one(&world, &config, false);
+    expect_wait(&world, partition, &sent[7], 7);
+    expect_all(&world, partition, sent, COUNT);
+
+    log_world_sleep(&world, 3000);
+    set_opens(&world, true);
+    struct sent last = {0};
+    send(partition, &last, COUNT, 1, 40000, 1000);
+    log_world_sleep(&world, 1500);
+    partition_close(partition, true);
+    assert_true(last.done);
+    assert_int_equal(last.append.status, STATUS_KAFKA_STORAGE_ERROR);
+    set_opens(&world, false);
+    log_world_restart(&world);
+    world.diag.file = fileno(lines);
+    partition = open_one(&world, &config, false);
+    assert_int_equal(partition_facts(partition).end_offset, COUNT);
+    expect_all(&world, partition, sent, COUNT);
+
+    char text[32768];
+    diag_flush(&world.diag);
+    rewind(lines);
+    text[fread(text, 1, sizeof(text) - 1, lines)] = '\0';
+    int told = 0;
+    for (const char *at = text; (at = strstr(at, "no descriptor or memory")) != NULL; at++) {
+        told += 1;
+        assert_non_null(strstr(at, "error=\"Too many open files\" remedy=\"raise the limit"));
+    }
+    assert_int_equal(told, 4); /* once each time, however often it was tried */
+    assert_null(strstr(text, "write failed"));
+    assert_non_null(strstr(text, "step=name limit="));
+    assert_non_null(strstr(text, "step=open limit="));
+    assert_non_null(strstr(text, "step=tail limit="));
+    world.diag.file = -1;
+    fclose(lines);
+    partition_close(partition, true);
+    free_sent(&last, 1);
+    free_sent(sent, COUNT);
+    log_world_close(&world);
+}
+
 /* Headers at every distance from a block's end, batches of up to five blocks. */
 static void test_straddling(void **state)
 {
@@ -627,6 +730,7 @@ int main(void)
         cmocka_unit_test(test_retention),      cmocka_unit_test(test_remove),
         cmocka_unit_test(test_other_topic_id), cmocka_unit_test(test_straddling),
         cmocka_unit_test(test_no_allocation),  cmocka_unit_test(test_no_space_ahead),
+        cmocka_unit_test(test_no_descriptor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
