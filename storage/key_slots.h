@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the record of a key lies, by hash: the short way into a shard (keytree.h), beside the tree.
+ * Where the record of a key lies, by hash: the short way to one key of a shard (key_map.h).
  * 32 bits of the hash and a handle of 32 bits for each key, eight of them to a cache line.
  *
  *   bucket   hashes | handles      filled from the front; 0 is no handle
@@ -8,7 +8,7 @@
  * D1  A key lies in the bucket that its hash falls into, or where that was full, in the first one
  *     behind it that was not. So a look-up ends at the first bucket with room.
  * D2  At most 6.4 handles a bucket on average: one in twenty look-ups needs the neighbour's line.
- * D3  A handle is never taken out (keytree.h, K4), so there are no marks of what once was there.
+ * D3  A handle is never taken out (key_map.h), so there are no marks of what once was there.
  * D4  Growing by a quarter moves what is there from the hashes alone and touches no record.
  * Doubling would leave a third of the memory unused on average; this leaves a tenth.
  */

@@ -56,7 +56,7 @@ void shard_unlock(struct memtable_shard *shard)
 static bool half_open(struct memtable *memtable, struct memtable_half *half)
 {
     const struct memtable_options *options = &memtable->options;
-    check(half->tree.count == 0);
+    check(half->map.slots.count == 0);
     check(half->bloom_block == NULL);
     half->live = 0;
     if (options->bloom_rate <= 0) {
@@ -82,7 +82,7 @@ static uint64_t half_bloom_size(const struct memtable_half *half)
 
 static void half_close(struct memtable *memtable, struct memtable_half *half)
 {
-    keytree_deinit(&half->tree);
+    key_map_deinit(&half->map);
     supply_release(&memtable->supply, half->bloom_block, half_bloom_size(half));
     half->bloom_block = NULL;
     half->live = 0;
@@ -94,8 +94,8 @@ void shard_count_up(struct memtable_shard *shard)
     const struct memtable_half *second = &shard->halves[1];
     uint64_t filters = half_bloom_size(first) + half_bloom_size(second);
     counter_set(&shard->count, first->live + second->live);
-    counter_set(&shard->size, first->tree.size + second->tree.size + filters);
-    counter_set(&shard->held, first->tree.held + second->tree.held + filters);
+    counter_set(&shard->size, first->map.size + second->map.size + filters);
+    counter_set(&shard->held, first->map.held + second->map.held + filters);
     counter_set(&shard->filters, filters);
 }
 
@@ -113,8 +113,8 @@ static bool shard_open(struct memtable *memtable, struct memtable_shard *shard)
     shard->guard = options->locks == MEMTABLE_LOCKS_NONE  ? NULL
                    : options->locks == MEMTABLE_LOCKS_ONE ? &memtable->shards[0].lock
                                                           : &shard->lock;
-    keytree_init(&shard->halves[0].tree, &memtable->supply);
-    keytree_init(&shard->halves[1].tree, &memtable->supply);
+    key_map_init(&shard->halves[0].map, &memtable->generations[0].blocks);
+    key_map_init(&shard->halves[1].map, &memtable->generations[1].blocks);
     bool opened = half_open(memtable, &shard->halves[0]);
     shard_count_up(shard);
     if (options->now_ns == NULL) {
@@ -127,24 +127,16 @@ static bool shard_open(struct memtable *memtable, struct memtable_shard *shard)
     return opened && shard->latencies != NULL;
 }
 
-/* Shards, and what a flush needs, lie in one block that is never resized. */
-static size_t memtable_layout(struct memtable *memtable, uint8_t *block)
+static void generation_open(struct memtable *memtable, struct memtable_generation *generation)
 {
-    size_t count = memtable->shard_count;
-    size_t sizes[] = {count * sizeof(*memtable->shards), count * sizeof(*memtable->flush_runs),
-                      count * sizeof(*memtable->merge_runs),
-                      count * sizeof(*memtable->merge_nodes)};
-    size_t at[ARRAY_COUNT(sizes) + 1] = {0};
-    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
-        at[i + 1] = at[i] + ((sizes[i] + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1));
-    }
-    if (block != NULL) {
-        memtable->shards = (void *)(block + at[0]);
-        memtable->flush_runs = (void *)(block + at[1]);
-        memtable->merge_runs = (void *)(block + at[2]);
-        memtable->merge_nodes = (void *)(block + at[3]);
-    }
-    return at[ARRAY_COUNT(sizes)];
+    key_blocks_init(&generation->blocks, &memtable->supply);
+    keytree_init(&generation->tree, &generation->blocks);
+}
+
+static void generation_close(struct memtable_generation *generation)
+{
+    keytree_deinit(&generation->tree);
+    key_blocks_deinit(&generation->blocks);
 }
 
 struct memtable *memtable_open(const struct memtable_options *options)
@@ -161,12 +153,14 @@ struct memtable *memtable_open(const struct memtable_options *options)
     memtable->shard_count = options->shard_count;
     check(pthread_mutex_init(&memtable->lock, NULL) == 0);
     supply_init(&memtable->supply, options->heap, options->size_max, shared);
-    memtable->block_size = memtable_layout(memtable, NULL) + CACHE_LINE;
+    generation_open(memtable, &memtable->generations[0]);
+    generation_open(memtable, &memtable->generations[1]);
+    memtable->block_size = options->shard_count * sizeof(*memtable->shards) + CACHE_LINE;
     memtable->block = heap_acquire(options->heap, memtable->block_size);
     bool opened = memtable->block != NULL;
     if (opened) {
         uintptr_t aligned = ((uintptr_t)memtable->block + CACHE_LINE - 1) & ~(uintptr_t)63;
-        memtable_layout(memtable, (uint8_t *)aligned);
+        memtable->shards = (struct memtable_shard *)aligned;
         for (uint32_t i = 0; i < memtable->shard_count; i++) {
             opened = shard_open(memtable, &memtable->shards[i]) && opened;
         }
@@ -193,6 +187,8 @@ void memtable_close(struct memtable *memtable)
         }
         check(pthread_mutex_destroy(&shard->lock) == 0);
     }
+    generation_close(&memtable->generations[0]);
+    generation_close(&memtable->generations[1]);
     supply_deinit(&memtable->supply);
     check(pthread_mutex_destroy(&memtable->lock) == 0);
     heap_release(heap, memtable->block, memtable->block_size);
@@ -202,7 +198,7 @@ void memtable_close(struct memtable *memtable)
 
 /* ---- one key ---- */
 
-/* By the upper bits, any number of shards; the tags of keytree.h take the lowest. */
+/* By the upper bits, any number of shards; the slots take the lowest. */
 static struct memtable_shard *shard_of(const struct memtable *memtable, uint64_t hash)
 {
     uint32_t index = (uint32_t)(((unsigned __int128)hash * memtable->shard_count) >> 64);
@@ -226,10 +222,37 @@ static void shard_turn(struct memtable_shard *shard, uint64_t generation)
     if (shard->generation != generation) {
         check(shard->generation + 1 == generation);
         check(!shard->frozen);
-        check(shard_other(shard)->tree.count == 0);
+        check(shard_other(shard)->map.slots.count == 0);
         shard->generation = generation;
         shard->frozen = true;
     }
+}
+
+static const struct key_entry no_entry = {.offset = INT64_MIN, .flags = KEY_REMOVED};
+
+/* The record of a key that the shard's half does not have. NULL: no memory. Scans see it from the
+ * moment it is in the tree, removed until it is written. */
+static struct key_record *shard_make(struct memtable *memtable, struct memtable_shard *shard,
+                                     struct bytes key, uint64_t hash)
+{
+    struct memtable_half *half = shard_active(shard);
+    struct memtable_generation *generation = &memtable->generations[shard->generation & 1];
+    struct keytree_place place;
+    (void)keytree_approach(&generation->tree, key, &place);
+    uint32_t handle = key_map_make(&half->map, key);
+    if (handle == 0) {
+        return NULL;
+    }
+    struct key_record *record = key_blocks_record(&generation->blocks, handle);
+    key_record_write(record, &no_entry);
+    if (keytree_insert(&generation->tree, handle, &place) != STATUS_OK) {
+        return NULL;
+    }
+    key_map_add(&half->map, hash, handle);
+    if (half->bloom_block != NULL) {
+        bloom_add(&half->bloom, hash);
+    }
+    return record;
 }
 
 static enum status shard_put(struct memtable *memtable, struct memtable_shard *shard,
@@ -237,30 +260,23 @@ static enum status shard_put(struct memtable *memtable, struct memtable_shard *s
 {
     shard_turn(shard, atomic_load(&memtable->generation));
     struct memtable_half *half = shard_active(shard);
-    bool made;
-    uint64_t held = half->tree.held;
-    struct keytree_record *record = keytree_put(&half->tree, item->key, hash, &made);
+    uint64_t held = half->map.held;
+    struct key_record *record = key_map_find(&half->map, item->key, hash);
+    bool counts = record == NULL;
     if (record == NULL) {
-        return STATUS_NO_MEMORY;
+        record = shard_make(memtable, shard, item->key, hash);
     }
-    if (made) {
-        if (half->bloom_block != NULL) {
-            bloom_add(&half->bloom, hash);
-        }
-        record->flags = KEY_REMOVED; /* was not live */
-        record->offset = INT64_MIN;
-    }
-    if (item->entry.offset >= record->offset) { /* T1 */
-        uint64_t before = (record->flags & KEY_REMOVED) == 0;
+    if (record != NULL && item->entry.offset >= key_record_offset(record)) { /* T1 */
+        uint64_t before = (key_record_flags(record) & KEY_REMOVED) == 0;
         uint64_t after = (item->entry.flags & KEY_REMOVED) == 0;
-        keytree_set(record, &item->entry);
+        key_record_write(record, &item->entry);
         half->live += after - before;
-        made = made || after != before;
+        counts = counts || after != before;
     }
-    if (made || held != half->tree.held) {
+    if (counts || held != half->map.held) {
         shard_count_up(shard);
     }
-    return STATUS_OK;
+    return record == NULL ? STATUS_NO_MEMORY : STATUS_OK;
 }
 
 enum status memtable_put(struct memtable *memtable, const struct key_item *items, uint32_t count,
@@ -286,27 +302,27 @@ enum status memtable_put(struct memtable *memtable, const struct key_item *items
     return STATUS_OK;
 }
 
-static struct keytree_record *half_find(const struct memtable_half *half, struct bytes key,
-                                        uint64_t hash)
+static struct key_record *half_find(const struct memtable_half *half, struct bytes key,
+                                    uint64_t hash)
 {
     if (half->bloom_block != NULL && !bloom_has(&half->bloom, hash)) {
         return NULL;
     }
-    return keytree_find(&half->tree, key, hash);
+    return key_map_find(&half->map, key, hash);
 }
 
 /* The newest of both halves; NULL: there is none, or it is removed. */
-static struct keytree_record *shard_find(struct memtable_shard *shard, struct bytes key,
-                                         uint64_t hash)
+static struct key_record *shard_find(struct memtable_shard *shard, struct bytes key, uint64_t hash)
 {
-    struct keytree_record *record = half_find(shard_active(shard), key, hash);
+    struct key_record *record = half_find(shard_active(shard), key, hash);
     if (shard->frozen) {
-        struct keytree_record *older = half_find(shard_other(shard), key, hash);
-        if (record == NULL || (older != NULL && older->offset > record->offset)) {
+        struct key_record *older = half_find(shard_other(shard), key, hash);
+        if (record == NULL ||
+            (older != NULL && key_record_offset(older) > key_record_offset(record))) {
             record = older;
         }
     }
-    return record != NULL && (record->flags & KEY_REMOVED) != 0 ? NULL : record;
+    return record != NULL && (key_record_flags(record) & KEY_REMOVED) != 0 ? NULL : record;
 }
 
 bool memtable_get(struct memtable *memtable, struct bytes key, struct key_entry *entry)
@@ -316,9 +332,9 @@ bool memtable_get(struct memtable *memtable, struct bytes key, struct key_entry 
     struct memtable_shard *shard = shard_of(memtable, hash);
     uint64_t begin_ns = sample_begin(memtable, shard, &shard->read_ops);
     shard_lock(memtable, shard);
-    const struct keytree_record *record = shard_find(shard, key, hash);
+    const struct key_record *record = shard_find(shard, key, hash);
     if (record != NULL) {
-        *entry = keytree_entry(record);
+        check(key_record_read(record, entry)); /* R1: the lock is held */
     }
     counter_add(&shard->read_ops, 1);
     if (begin_ns != 0) {
@@ -326,6 +342,20 @@ bool memtable_get(struct memtable *memtable, struct bytes key, struct key_entry 
     }
     shard_unlock(shard);
     return record != NULL;
+}
+
+struct key_entry memtable_entry(struct memtable *memtable, const struct key_record *record)
+{
+    struct key_entry entry;
+    if (!key_record_read(record, &entry)) {
+        struct bytes key = key_record_key(record);
+        uint64_t hash = hash_bytes(key, memtable->options.hash_seed);
+        struct memtable_shard *shard = shard_of(memtable, hash);
+        shard_lock(memtable, shard);
+        check(key_record_read(record, &entry));
+        shard_unlock(shard);
+    }
+    return entry;
 }
 
 enum status memtable_remove(struct memtable *memtable, struct bytes key, int64_t offset)
@@ -337,8 +367,8 @@ enum status memtable_remove(struct memtable *memtable, struct bytes key, int64_t
     shard_lock(memtable, shard);
     shard_turn(shard, atomic_load(&memtable->generation));
     enum status status = STATUS_OK;
-    const struct keytree_record *record = shard_find(shard, key, hash);
-    if (record != NULL && record->offset <= offset) {
+    const struct key_record *record = shard_find(shard, key, hash);
+    if (record != NULL && key_record_offset(record) <= offset) {
         struct key_item mark = {key, {.offset = offset, .flags = KEY_REMOVED}};
         status = shard_put(memtable, shard, &mark, hash);
     }
@@ -352,14 +382,20 @@ enum status memtable_remove(struct memtable *memtable, struct bytes key, int64_t
 
 /* ---- snapshot ---- */
 
-/* Empties the half that takes no puts. What it held goes after the lock: thousands of blocks. */
+static struct key_blocks *shard_other_blocks(struct memtable *memtable,
+                                             const struct memtable_shard *shard)
+{
+    return &memtable->generations[~shard->generation & 1].blocks;
+}
+
+/* Empties the half that takes no puts. What it held goes after the lock. */
 static void shard_clear_other(struct memtable *memtable, struct memtable_shard *shard)
 {
     shard_lock(memtable, shard);
     struct memtable_half *half = shard_other(shard);
     struct memtable_half old = *half;
     *half = (struct memtable_half){0};
-    keytree_init(&half->tree, &memtable->supply);
+    key_map_init(&half->map, shard_other_blocks(memtable, shard));
     shard_count_up(shard);
     shard_unlock(shard);
     half_close(memtable, &old);
@@ -370,10 +406,10 @@ static bool memtable_make_filters(struct memtable *memtable)
 {
     bool made = true;
     for (uint32_t i = 0; made && i < memtable->shard_count; i++) {
-        struct memtable_half fresh = {0};
-        keytree_init(&fresh.tree, &memtable->supply);
-        made = half_open(memtable, &fresh);
         struct memtable_shard *shard = &memtable->shards[i];
+        struct memtable_half fresh = {0};
+        key_map_init(&fresh.map, shard_other_blocks(memtable, shard));
+        made = half_open(memtable, &fresh);
         shard_lock(memtable, shard);
         *shard_other(shard) = fresh;
         shard_unlock(shard);
@@ -412,8 +448,7 @@ enum status memtable_snapshot(struct memtable *memtable)
 
 static void memtable_detach(struct memtable *memtable)
 {
-    /* Before any shard's flag falls: a scan that began earlier tells by it that it still looks. */
-    counter_add(&memtable->detach_count, 1);
+    memtable->detach_count += 1;
     for (uint32_t i = 0; i < memtable->shard_count; i++) {
         struct memtable_shard *shard = &memtable->shards[i];
         shard_lock(memtable, shard);
@@ -432,12 +467,16 @@ enum status memtable_release(struct memtable *memtable)
         memtable_detach(memtable);
     }
     if (memtable->state == MEMTABLE_DETACHED) {
-        if (memtable->scan_counts[(counter_get(&memtable->detach_count) - 1) & 1] > 0) {
+        if (memtable->scan_counts[(memtable->detach_count - 1) & 1] > 0) {
             status = STATUS_PENDING;
         } else {
             for (uint32_t i = 0; i < memtable->shard_count; i++) {
                 shard_clear_other(memtable, &memtable->shards[i]);
             }
+            struct memtable_generation *old =
+                &memtable->generations[~atomic_load(&memtable->generation) & 1];
+            generation_close(old);
+            generation_open(memtable, old);
             memtable->state = MEMTABLE_IDLE;
         }
     }
@@ -487,6 +526,11 @@ struct memtable_shard_counters memtable_counters(const struct memtable *memtable
         sum.write_ops += one.write_ops;
         sum.read_ops += one.read_ops;
         sum.contention += one.contention;
+    }
+    for (int i = 0; i < 2; i++) {
+        const struct memtable_generation *generation = &memtable->generations[i];
+        sum.size += counter_get(&generation->tree.size);
+        sum.held += counter_get(&generation->tree.held) + counter_get(&generation->blocks.held);
     }
     return sum;
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The key index: an ordered map from key bytes to where the newest record of the key lies. Keys are
- * spread by a seeded hash over shards of one ordered map each (keytree.h).
+ * spread by a seeded hash over shards (key_map.h); one tree keeps the order of all (keytree.h).
  *
  * Locks are chosen when it is made. A broker's core takes none, and every call below must then come
  * from that core. With one lock, or one for each shard, any thread may call anything but
- * memtable_close(). A lock is held for one key, or for a few when a scan copies them: of up to
- * eight shards at once, while it looks for its first keys. No shard's lock is waited for with
- * another one's in hand.
+ * memtable_close(). A shard's lock is held for one key; a put that knows the key, and a get, take
+ * no other. New keys and scans meet in the tree, a leaf of it at a time.
  *
  * T1  Newest wins: an entry replaces one of the same key unless its offset is smaller.
  * T2  A snapshot is one consistent cut. The cut is one atomic step of `generation`. A put reads it
@@ -130,9 +129,9 @@ enum status memtable_release(struct memtable *memtable);
  * was written again while a snapshot was out counts in both halves. */
 struct memtable_shard_counters {
     uint64_t count;      /* keys */
-    uint64_t size;       /* bytes of records, nodes and filters */
+    uint64_t size;       /* bytes of records, slots and filters */
     uint64_t filters;    /* bytes of filters alone */
-    uint64_t held;       /* bytes of blocks and filters, with what is not used yet */
+    uint64_t held;       /* bytes of blocks, slots and filters, with what is not used yet */
     uint64_t write_ops;  /* puts and removes */
     uint64_t read_ops;   /* gets */
     uint64_t contention; /* times the lock was not free */
@@ -141,7 +140,7 @@ struct memtable_shard_counters {
 uint32_t memtable_shard_count(const struct memtable *memtable);
 struct memtable_shard_counters memtable_shard_counters(const struct memtable *memtable,
                                                        uint32_t shard);
-/* Of all shards together. `held` counts what is drawn from size_max. */
+/* Of all shards, and the tree over them. `held` counts what is drawn from size_max. */
 struct memtable_shard_counters memtable_counters(const struct memtable *memtable);
 /* Bytes drawn from size_max now. */
 uint64_t memtable_size(const struct memtable *memtable);

@@ -10,18 +10,20 @@ void memtable_metrics_read(struct memtable_metrics *metrics, struct memtable *me
 {
     *metrics = (struct memtable_metrics){.shard_count = memtable_shard_count(memtable)};
     uint64_t largest = 0;
+    uint64_t total = 0;
     for (uint32_t i = 0; i < metrics->shard_count; i++) {
         struct memtable_shard_counters one = memtable_shard_counters(memtable, i);
         metrics->shard_sizes[i] = one.size;
         metrics->shard_counts[i] = one.count;
         metrics->shard_contention[i] = one.contention;
         largest = one.size > largest ? one.size : largest;
+        total += one.size;
     }
     metrics->sum = memtable_counters(memtable);
-    double mean = (double)metrics->sum.size / metrics->shard_count;
-    metrics->imbalance = metrics->sum.size == 0 ? 1.0 : (double)largest / mean;
-    double tree = (double)(metrics->sum.size - metrics->sum.filters);
-    metrics->overhead = tree == 0 ? 0.0 : (double)metrics->sum.held / tree - 1.0;
+    double mean = (double)total / metrics->shard_count;
+    metrics->imbalance = total == 0 ? 1.0 : (double)largest / mean;
+    double used = (double)(metrics->sum.size - metrics->sum.filters);
+    metrics->overhead = used == 0 ? 0.0 : (double)metrics->sum.held / used - 1.0;
     memtable_latencies(memtable, &metrics->latencies);
 }
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "storage/bloom.h"
+#include "storage/key_map.h"
 #include "storage/keytree.h"
 #include "storage/memtable.h"
 #include "storage/merge.h"
@@ -16,7 +17,7 @@
 
 /* What a shard holds of one generation. */
 struct memtable_half {
-    struct keytree tree;
+    struct key_map map;
     struct bloom bloom;
     uint8_t *bloom_block; /* NULL: no filter */
     uint64_t live;        /* records that are not removed */
@@ -43,12 +44,10 @@ struct memtable_shard {
 
 enum memtable_state { MEMTABLE_IDLE, MEMTABLE_FROZEN, MEMTABLE_DETACHED };
 
-/* A frozen tree as a run of the flush. */
-struct memtable_flush_run {
-    struct merge_run run;
-    const struct keytree *tree;
-    struct keytree_cursor cursor;
-    bool begun;
+/* What all shards hold of one generation: their records, and the order of them. */
+struct memtable_generation {
+    struct key_blocks blocks;
+    struct keytree tree;
 };
 
 struct memtable {
@@ -58,18 +57,16 @@ struct memtable {
     _Atomic uint64_t generation; /* T2 */
     struct memtable_shard *shards;
     uint32_t shard_count;
-    _Atomic uint64_t detach_count; /* snapshots that gets and scans see no more */
+    struct memtable_generation generations[2]; /* as the halves of shards */
 
     pthread_mutex_t lock; /* of what follows; taken before any shard's lock */
     enum memtable_state state;
+    uint64_t detach_count;   /* snapshots that gets and scans see no more */
     uint64_t scan_counts[2]; /* open scans, by the detach_count & 1 they began with */
     struct memtable_scan *scans_free;
 
     /* of whoever flushes */
-    struct memtable_flush_run *flush_runs;
-    struct merge_run **merge_runs;
-    struct merge_node *merge_nodes;
-    struct merge merge;
+    struct keytree_cursor flush_cursor;
     bool flushing;
 
     size_t block_size; /* of the memory all this lies in */
@@ -84,6 +81,8 @@ void shard_unlock(struct memtable_shard *shard);
 /* The shard's lock is held. */
 void shard_count_up(struct memtable_shard *shard);
 
+/* The entry, whole, of a record whose shard's lock is not held. */
+struct key_entry memtable_entry(struct memtable *memtable, const struct key_record *record);
 /* Frees the scans that are kept. */
 void memtable_scan_dispose(struct memtable *memtable);
 

@@ -144,7 +144,7 @@ static void ycsb_run(struct suite *suite, const struct rival *rival, const struc
                      struct row *row)
 {
     const struct table_kind *kind = rival->kind;
-    uint64_t op_count = !suite->options.full ? 100000 : mix->scan > 0 ? 200000 : 2000000;
+    uint64_t op_count = !suite->options.full ? 100000 : mix->scan > 0 ? 1000000 : 2000000;
     uint64_t room = suite->key_count + op_count;
     struct form form = {
         .shards = rival->shards, .locks = MEMTABLE_LOCKS_SHARDS, .seed = SUITE_SEED};

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "storage/key_map.h"
 #include "storage/key_order.h"
 #include "tests/lib/test.h"
 
@@ -21,29 +22,66 @@ struct model_key {
 struct world {
     struct heap heap;
     struct supply supply;
+    struct key_blocks blocks;
+    struct key_map map;
     struct keytree tree;
+    uint64_t count;
 };
 
 static void world_open(struct world *world, uint64_t size_max)
 {
     heap_init(&world->heap, UINT64_C(1) << 30);
     supply_init(&world->supply, &world->heap, size_max, false);
-    keytree_init(&world->tree, &world->supply);
+    key_blocks_init(&world->blocks, &world->supply);
+    key_map_init(&world->map, &world->blocks);
+    keytree_init(&world->tree, &world->blocks);
+    world->count = 0;
 }
 
 static void world_close(struct world *world)
 {
     keytree_deinit(&world->tree);
+    key_map_deinit(&world->map);
+    key_blocks_deinit(&world->blocks);
     supply_deinit(&world->supply);
     heap_deinit(&world->heap);
 }
 
-/* A new key; false: refused. */
-static bool put(struct keytree *tree, struct bytes key)
+/* The record of the key, made when there is none. NULL: refused. */
+static struct key_record *put_by(struct world *world, struct bytes key, uint64_t hash)
 {
-    bool made;
-    struct keytree_record *record = keytree_put(tree, key, hash_bytes(key, 1), &made);
-    return record != NULL && made;
+    struct key_record *record = key_map_find(&world->map, key, hash);
+    if (record != NULL) {
+        return record;
+    }
+    struct keytree_place place;
+    assert_true(keytree_approach(&world->tree, key, &place));
+    uint32_t handle = key_map_make(&world->map, key);
+    if (handle == 0 || keytree_insert(&world->tree, handle, &place) != STATUS_OK) {
+        return NULL;
+    }
+    key_map_add(&world->map, hash, handle);
+    world->count += 1;
+    return key_blocks_record(&world->blocks, handle);
+}
+
+static struct key_record *put(struct world *world, struct bytes key)
+{
+    return put_by(world, key, hash_bytes(key, 1));
+}
+
+static struct key_record *find(const struct world *world, struct bytes key)
+{
+    return key_map_find(&world->map, key, hash_bytes(key, 1));
+}
+
+/* The rules of both, and that they hold the same records. */
+static void world_check(const struct world *world)
+{
+    assert_int_equal(keytree_check(&world->tree), key_map_check(&world->map));
+    assert_int_equal(world->map.slots.count, world->count);
+    uint64_t held = world->map.held + world->tree.held + world->blocks.held;
+    assert_int_equal(held, world->supply.size);
 }
 
 static struct bytes bytes_of_model(const struct model_key *key)
@@ -105,20 +143,28 @@ static size_t unique(struct model_key *keys, size_t count)
     return kept;
 }
 
-static void expect_order(const struct keytree *tree, const struct model_key *keys, size_t count)
+/* In reads of all sizes. */
+static void expect_order(struct world *world, const struct model_key *keys, size_t count)
 {
     struct keytree_cursor cursor;
-    struct keytree_record *record = keytree_seek(tree, BYTES_LITERAL(""), UINT32_MAX, &cursor);
-    for (size_t i = 0; i < count; i++) {
-        assert_non_null(record);
-        assert_bytes_equal(keytree_key(record), bytes_of_model(&keys[i]));
-        record = keytree_step(&cursor);
+    keytree_seek(&world->tree, BYTES_LITERAL(""), &cursor);
+    size_t at = 0;
+    for (uint32_t room = 1;; room = room % 200 + 1) {
+        struct key_record *records[200];
+        uint32_t got = keytree_read(&cursor, records, room);
+        for (uint32_t i = 0; i < got; i++, at++) {
+            assert_true(at < count);
+            assert_bytes_equal(key_record_key(records[i]), bytes_of_model(&keys[at]));
+        }
+        if (got < room) {
+            break;
+        }
     }
-    assert_null(record);
+    assert_int_equal(at, count);
 }
 
-static void expect_seeks(struct random *random, const struct keytree *tree,
-                         const struct model_key *keys, size_t count, uint32_t shape)
+static void expect_seeks(struct random *random, struct world *world, const struct model_key *keys,
+                         size_t count, uint32_t shape)
 {
     for (int i = 0; i < 300; i++) {
         struct model_key wanted;
@@ -129,12 +175,13 @@ static void expect_seeks(struct random *random, const struct keytree *tree,
         }
         struct keytree_cursor cursor;
         struct bytes key = bytes_of_model(&wanted);
-        struct keytree_record *record = keytree_seek(tree, key, 1, &cursor);
+        struct key_record *record;
+        keytree_seek(&world->tree, key, &cursor);
         bool there = at < count && by_bytes(&keys[at], &wanted) == 0;
-        assert_int_equal(keytree_find(tree, key, hash_bytes(key, 1)) != NULL, there);
-        assert_int_equal(record == NULL, at == count);
-        if (record != NULL) {
-            assert_bytes_equal(keytree_key(record), bytes_of_model(&keys[at]));
+        assert_int_equal(find(world, key) != NULL, there);
+        assert_int_equal(keytree_read(&cursor, &record, 1), at < count);
+        if (at < count) {
+            assert_bytes_equal(key_record_key(record), bytes_of_model(&keys[at]));
         }
     }
 }
@@ -152,22 +199,62 @@ static void random_keys_agree_with_a_sorted_list(void **state)
         for (uint32_t i = 0; i < KEYS_MAX; i++) {
             make_key(&random, shape, round < 10 ? i : KEYS_MAX - i, &keys[i]);
             struct bytes key = bytes_of_model(&keys[i]);
-            uint64_t hash = hash_bytes(key, 1);
-            bool there = keytree_find(&world.tree, key, hash) != NULL;
-            bool made;
-            struct keytree_record *record = keytree_put(&world.tree, key, hash, &made);
+            const struct key_record *before = find(&world, key);
+            struct key_record *record = put(&world, key);
             assert_non_null(record);
-            assert_int_equal(made, !there);
-            assert_int_equal(record->offset == 0, made);
-            record->offset = i + 1;
-            assert_ptr_equal(keytree_find(&world.tree, key, hash), record);
+            assert_true(before == NULL ? key_record_offset(record) == 0 : before == record);
+            key_record_write(record, &(struct key_entry){.offset = i + 1});
+            assert_ptr_equal(find(&world, key), record);
         }
-        keytree_check(&world.tree);
+        world_check(&world);
         size_t count = unique(keys, KEYS_MAX);
-        assert_int_equal(world.tree.count, count);
-        expect_order(&world.tree, keys, count);
-        expect_seeks(&random, &world.tree, keys, count, shape);
+        assert_int_equal(world.count, count);
+        expect_order(&world, keys, count);
+        expect_seeks(&random, &world, keys, count, shape);
         assert_int_equal(world.heap.calls, world.supply.calls);
+        world_close(&world);
+    }
+}
+
+/* A cursor that stands still while leaves split under it loses nothing and repeats nothing. */
+static void keys_made_meanwhile_do_not_disturb_a_cursor(void **state)
+{
+    (void)state;
+    struct random random;
+    random_init(&random, 11);
+    for (int round = 0; round < 30; round++) {
+        struct world world;
+        world_open(&world, UINT64_C(1) << 24);
+        struct model_key key;
+        for (uint32_t i = 0; i < 1000; i++) {
+            make_key(NULL, 0, i * 7, &key);
+            assert_non_null(put(&world, bytes_of_model(&key)));
+        }
+        struct keytree_cursor cursor;
+        keytree_seek(&world.tree, BYTES_LITERAL(""), &cursor);
+        struct key_record *records[40];
+        struct bytes last = BYTES_LITERAL("");
+        uint32_t kept = 0;
+        for (uint32_t room = 40, got = room; got == room;) {
+            room = 1 + (uint32_t)random_below(&random, 40);
+            got = keytree_read(&cursor, records, room);
+            for (uint32_t i = 0; i < got; i++) {
+                struct bytes found = key_record_key(records[i]);
+                assert_true(bytes_compare(last, found) < 0);
+                last = found;
+                kept += key_record_offset(records[i]) == 0;
+            }
+            for (uint32_t i = 0; i < 60; i++) {
+                make_key(NULL, 0, (uint32_t)random_below(&random, 7000), &key);
+                bool there = find(&world, bytes_of_model(&key)) != NULL;
+                struct key_record *record = put(&world, bytes_of_model(&key));
+                if (!there) {
+                    key_record_write(record, &(struct key_entry){.offset = 1});
+                }
+            }
+        }
+        assert_int_equal(kept, 1000);
+        world_check(&world);
         world_close(&world);
     }
 }
@@ -180,13 +267,11 @@ static void ascending_keys_fill_their_leaves(void **state)
     for (uint32_t i = 0; i < 64 * 100; i++) {
         struct model_key key;
         make_key(NULL, 0, i, &key);
-        struct bytes bytes = bytes_of_model(&key);
-        assert_true(put(&world.tree, bytes));
+        assert_non_null(put(&world, bytes_of_model(&key)));
     }
-    keytree_check(&world.tree);
+    world_check(&world);
     /* 100 leaves of 896 bytes and three inner nodes: a half-full tree would take twice that. */
-    uint64_t nodes = world.tree.size - world.tree.payload - world.tree.slots.block_size;
-    assert_true(nodes < 100 * 896 + 4 * 2304);
+    assert_true(world.tree.size < 100 * 896 + 4 * 1728);
     world_close(&world);
 }
 
@@ -205,16 +290,15 @@ static void a_refused_key_leaves_a_whole_tree(void **state)
             struct model_key key;
             make_key(&random, 4, i, &key);
             struct bytes bytes = bytes_of_model(&key);
-            uint64_t hash = hash_bytes(bytes, 1);
-            bool ok = put(&world.tree, bytes);
-            assert_int_equal(keytree_find(&world.tree, bytes, hash) != NULL, ok);
+            bool ok = put(&world, bytes) != NULL;
+            assert_int_equal(find(&world, bytes) != NULL, ok);
             made += ok;
             refused += !ok;
         }
-        assert_int_equal(world.tree.count, made);
+        assert_int_equal(world.count, made);
         assert_true(refused > 0);
         assert_true(world.supply.size <= size_max);
-        keytree_check(&world.tree);
+        world_check(&world);
         world_close(&world);
     }
 }
@@ -230,14 +314,14 @@ static void large_keys_get_blocks_of_their_own(void **state)
     for (uint8_t i = 0; i < 100; i++) {
         data[size - 1] = i;
         struct bytes key = bytes_of(data, size);
-        assert_true(put(&world.tree, key));
+        assert_non_null(put(&world, key));
     }
     for (uint8_t i = 0; i < 100; i++) {
         data[size - 1] = i;
         struct bytes key = bytes_of(data, size);
-        assert_non_null(keytree_find(&world.tree, key, hash_bytes(key, 1)));
+        assert_non_null(find(&world, key));
     }
-    keytree_check(&world.tree);
+    world_check(&world);
     free(data);
     world_close(&world);
 }
@@ -248,25 +332,23 @@ static void keys_of_one_hash_are_told_apart(void **state)
     (void)state;
     struct world world;
     world_open(&world, UINT64_C(1) << 24);
-    bool made;
     for (uint32_t i = 0; i < 1000; i++) {
         struct model_key key;
         make_key(NULL, 0, i * 2, &key);
-        struct keytree_record *record =
-            keytree_put(&world.tree, bytes_of_model(&key), UINT64_MAX, &made);
+        struct key_record *record = put_by(&world, bytes_of_model(&key), UINT64_MAX);
         assert_non_null(record);
-        assert_true(made);
-        record->offset = i;
+        assert_int_equal(key_record_offset(record), 0);
+        key_record_write(record, &(struct key_entry){.offset = i});
     }
-    keytree_check(&world.tree);
+    world_check(&world);
     for (uint32_t i = 0; i < 2000; i++) {
         struct model_key key;
         make_key(NULL, 0, i, &key);
         struct bytes bytes = bytes_of_model(&key);
-        const struct keytree_record *record = keytree_find(&world.tree, bytes, UINT64_MAX);
+        const struct key_record *record = key_map_find(&world.map, bytes, UINT64_MAX);
         assert_int_equal(record != NULL, i % 2 == 0);
-        assert_true(record == NULL || record->offset == i / 2);
-        assert_int_equal(keytree_put(&world.tree, bytes, UINT64_MAX, &made) == record, i % 2 == 0);
+        assert_true(record == NULL || key_record_offset(record) == i / 2);
+        assert_int_equal(put_by(&world, bytes, UINT64_MAX) == record, i % 2 == 0);
     }
     world_close(&world);
 }
@@ -301,6 +383,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_keys_agree_with_a_sorted_list),
+        cmocka_unit_test(keys_made_meanwhile_do_not_disturb_a_cursor),
         cmocka_unit_test(ascending_keys_fill_their_leaves),
         cmocka_unit_test(a_refused_key_leaves_a_whole_tree),
         cmocka_unit_test(large_keys_get_blocks_of_their_own),

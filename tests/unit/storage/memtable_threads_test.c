@@ -6,6 +6,9 @@
  * tickets below it belong to puts that had returned before this one was called. A snapshot that
  * holds a put must hold everything below its floor (T2); and what no snapshot holds must still be
  * in the table.
+ *
+ * The crowd of the second half is for the tree: leaves and inner nodes split everywhere, while
+ * scans go through them.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -173,6 +176,149 @@ static void run(enum memtable_locks locks, uint32_t shard_count)
     free(world);
 }
 
+/* ---- scans among writers of keys at random places ---- */
+
+#define CROWD_WRITERS 4
+#define CROWD_SCANNERS 2
+#define CROWD_KEYS 16384 /* a power of two; of each writer */
+
+struct crowd {
+    struct memtable *memtable;
+    _Atomic uint32_t written[CROWD_WRITERS]; /* keys that are there for good */
+    _Atomic uint32_t running;
+};
+
+struct crowd_member {
+    struct crowd *crowd;
+    uint32_t index;
+    uint32_t scans;
+    pthread_t thread;
+};
+
+/* All numbers of a writer once, in no order. */
+static uint32_t crowd_number(uint32_t writer, uint32_t i)
+{
+    return (i * 2654435761U % CROWD_KEYS) * CROWD_WRITERS + writer;
+}
+
+static size_t crowd_key(uint32_t number, char key[16])
+{
+    return (size_t)snprintf(key, 16, "crowd-%08u", number);
+}
+
+/* An entry of which every field tells the others. */
+static struct key_entry crowd_entry(uint32_t number, uint32_t round)
+{
+    int64_t offset = (int64_t)round * CROWD_KEYS * CROWD_WRITERS + number;
+    return (struct key_entry){.offset = offset,
+                              .timestamp = offset * 3,
+                              .position = (uint32_t)offset * 5,
+                              .size = (uint32_t)offset * 7};
+}
+
+static void crowd_put(struct crowd *crowd, uint32_t number, uint32_t round)
+{
+    char key[16];
+    struct key_item item = {bytes_of(key, crowd_key(number, key)), crowd_entry(number, round)};
+    uint32_t taken;
+    check(memtable_put(crowd->memtable, &item, 1, &taken) == STATUS_OK);
+}
+
+static void *crowd_write(void *argument)
+{
+    struct crowd_member *member = argument;
+    struct crowd *crowd = member->crowd;
+    for (uint32_t i = 0; i < CROWD_KEYS; i++) {
+        crowd_put(crowd, crowd_number(member->index, i), 0);
+        atomic_store(&crowd->written[member->index], i + 1);
+        crowd_put(crowd, crowd_number(member->index, i / 2), i + 1); /* one that scans look at */
+    }
+    atomic_fetch_sub(&crowd->running, 1);
+    return NULL;
+}
+
+/* Every key that was there before the scan, once, in order, with a whole entry. */
+static void crowd_scan_once(struct crowd *crowd, uint8_t *seen)
+{
+    uint32_t written[CROWD_WRITERS];
+    for (uint32_t i = 0; i < CROWD_WRITERS; i++) {
+        written[i] = atomic_load(&crowd->written[i]);
+    }
+    memset(seen, 0, (size_t)CROWD_KEYS * CROWD_WRITERS);
+    struct memtable_scan *scan =
+        memtable_scan_open(crowd->memtable, &(struct memtable_scan_options){0});
+    check(scan != NULL);
+    struct key_item item;
+    int64_t last = -1;
+    while (memtable_scan_next(scan, &item)) {
+        uint32_t number = (uint32_t)(item.entry.offset % (CROWD_KEYS * CROWD_WRITERS));
+        uint32_t round = (uint32_t)(item.entry.offset / (CROWD_KEYS * CROWD_WRITERS));
+        struct key_entry whole = crowd_entry(number, round);
+        char key[16];
+        check(bytes_equal(item.key, bytes_of(key, crowd_key(number, key))));
+        check(item.entry.timestamp == whole.timestamp);
+        check(item.entry.position == whole.position);
+        check(item.entry.size == whole.size);
+        check((int64_t)number > last);
+        last = number;
+        seen[number] = 1;
+    }
+    memtable_scan_close(scan);
+    for (uint32_t writer = 0; writer < CROWD_WRITERS; writer++) {
+        for (uint32_t i = 0; i < written[writer]; i++) {
+            check(seen[crowd_number(writer, i)] == 1);
+        }
+    }
+}
+
+static void *crowd_scan(void *argument)
+{
+    struct crowd_member *member = argument;
+    uint8_t *seen = malloc((size_t)CROWD_KEYS * CROWD_WRITERS);
+    do {
+        crowd_scan_once(member->crowd, seen);
+        member->scans += 1;
+    } while (atomic_load(&member->crowd->running) > 0);
+    crowd_scan_once(member->crowd, seen);
+    free(seen);
+    return NULL;
+}
+
+static void run_crowd(enum memtable_locks locks, uint32_t shard_count)
+{
+    struct heap heap;
+    heap_init(&heap, UINT64_C(1) << 30);
+    struct crowd crowd = {
+        .memtable = memtable_open(&(struct memtable_options){.heap = &heap,
+                                                             .shard_count = shard_count,
+                                                             .locks = locks,
+                                                             .size_max = UINT64_C(1) << 28})};
+    assert_non_null(crowd.memtable);
+    crowd.running = CROWD_WRITERS;
+    struct crowd_member members[CROWD_WRITERS + CROWD_SCANNERS] = {0};
+    for (uint32_t i = 0; i < ARRAY_COUNT(members); i++) {
+        members[i].crowd = &crowd;
+        members[i].index = i;
+        assert_int_equal(pthread_create(&members[i].thread, NULL,
+                                        i < CROWD_WRITERS ? crowd_write : crowd_scan, &members[i]),
+                         0);
+    }
+    for (uint32_t i = 0; i < ARRAY_COUNT(members); i++) {
+        pthread_join(members[i].thread, NULL);
+    }
+    assert_int_equal(memtable_counters(crowd.memtable).count, CROWD_KEYS * CROWD_WRITERS);
+    memtable_close(crowd.memtable);
+    heap_deinit(&heap);
+}
+
+static void scans_among_writers_miss_nothing_that_was_there(void **state)
+{
+    (void)state;
+    run_crowd(MEMTABLE_LOCKS_SHARDS, 32);
+    run_crowd(MEMTABLE_LOCKS_SHARDS, 1);
+    run_crowd(MEMTABLE_LOCKS_ONE, 8);
+}
+
 static void every_snapshot_is_one_cut_with_a_lock_for_each_shard(void **state)
 {
     (void)state;
@@ -191,6 +337,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_snapshot_is_one_cut_with_a_lock_for_each_shard),
         cmocka_unit_test(every_snapshot_is_one_cut_with_one_lock),
+        cmocka_unit_test(scans_among_writers_miss_nothing_that_was_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
