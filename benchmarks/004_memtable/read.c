@@ -10,23 +10,22 @@ struct get_case {
     int threads;
     int writers;
     double bloom_rate;
+    uint64_t key_count;
 };
 
-/* Tables are filled when the first row that is wanted needs them. */
-static void *get_table(const struct suite *suite, const struct get_case *get, int index)
+/* Tables are filled when the first row that is wanted needs them. 0: the plain one. */
+static void *get_table(const struct get_case *get, int index)
 {
-    if (index == 1) {
-        return suite_filled(suite, &(struct form){.shards = 32,
-                                                  .locks = MEMTABLE_LOCKS_SHARDS,
-                                                  .bloom_rate = get->bloom_rate,
-                                                  .key_count = suite->key_count,
-                                                  .seed = SUITE_SEED});
-    }
-    void *plain = table_plain.open(NULL);
+    const struct table_kind *kind = index == 0 ? &table_plain : &table_memtable;
+    void *table = kind->open(&(struct form){.shards = 32,
+                                            .locks = MEMTABLE_LOCKS_SHARDS,
+                                            .bloom_rate = get->bloom_rate,
+                                            .key_count = get->key_count,
+                                            .seed = SUITE_SEED});
     struct latency *latency = calloc(1, sizeof(*latency));
-    suite_fill(&table_plain, plain, suite->key_count, 1, latency);
+    suite_fill(kind, table, get->key_count, 1, latency);
     free(latency);
-    return plain;
+    return table;
 }
 
 /* The memtable's figure is the time of one get; the plain map is its anchor. */
@@ -39,7 +38,7 @@ static void get_group(struct suite *suite, const struct get_case *get, void *tab
         rows[i] = suite_row(i == 0 ? "plain" : "get", get->threads, FIGURE_P99, latency);
         snprintf(rows[i].params, sizeof(rows[i].params),
                  "op=get find=%s writers=%d bloom=%g keys=%llu", get->miss ? "miss" : "hit",
-                 get->writers, i == 0 ? 0 : get->bloom_rate, (unsigned long long)suite->key_count);
+                 get->writers, i == 0 ? 0 : get->bloom_rate, (unsigned long long)get->key_count);
         rows[i].seed_figure = i == 0 ? 0.45 : 0.145;
         rows[i].seed_note = "004 N1 read p99 us; projected";
     }
@@ -48,14 +47,14 @@ static void get_group(struct suite *suite, const struct get_case *get, void *tab
             if (!suite_wants(suite, "get", &rows[1])) {
                 continue;
             }
-            tables[i] = tables[i] == NULL ? get_table(suite, get, i) : tables[i];
+            tables[i] = tables[i] == NULL ? get_table(get, i) : tables[i];
             struct drive drive = {
                 .kind = kinds[i],
                 .table = tables[i],
                 .op = get->miss ? DRIVE_GET_MISS : DRIVE_GET,
                 .threads = get->threads,
                 .writers = get->writers,
-                .key_count = suite->key_count,
+                .key_count = get->key_count,
                 .op_count = suite->options.full ? 1000000 : 200000,
                 .time_one_in = 2,
                 .latency = rows[i].latency,
@@ -76,30 +75,49 @@ static void get_group(struct suite *suite, const struct get_case *get, void *tab
     }
 }
 
+static void tables_close(void *tables[2])
+{
+    if (tables[0] != NULL) {
+        table_plain.close(tables[0]);
+    }
+    if (tables[1] != NULL) {
+        table_memtable.close(tables[1]);
+    }
+    tables[0] = tables[1] = NULL;
+}
+
 static void rows_get(struct suite *suite)
 {
     static const double blooms[] = {0, 0.01};
     static const int threads[] = {1, 8, 64};
-    void *tables[2] = {NULL, NULL};
     for (size_t b = 0; b < ARRAY_COUNT(blooms); b++) {
+        void *tables[2] = {NULL, NULL};
         for (size_t t = 0; t < ARRAY_COUNT(threads); t++) {
             for (int miss = 0; miss < 2; miss++) {
                 for (int writers = 0; writers <= 8; writers += 8) {
                     if (suite->options.full || (t == 0 && writers == 0)) {
                         get_group(suite,
-                                  &(struct get_case){miss == 1, threads[t], writers, blooms[b]},
+                                  &(struct get_case){miss == 1, threads[t], writers, blooms[b],
+                                                     suite->key_count},
                                   tables);
                     }
                 }
             }
         }
-        if (tables[1] != NULL) {
-            table_memtable.close(tables[1]);
-            tables[1] = NULL;
-        }
+        tables_close(tables);
     }
-    if (tables[0] != NULL) {
-        table_plain.close(tables[0]);
+}
+
+/* The same with fewer keys: what the index takes, and what the memory behind the caches adds. */
+static void rows_get_small(struct suite *suite)
+{
+    static const uint64_t counts[] = {10000, 100000};
+    for (size_t c = 0; c < ARRAY_COUNT(counts); c++) {
+        void *tables[2] = {NULL, NULL};
+        for (int miss = 0; miss < 2; miss++) {
+            get_group(suite, &(struct get_case){miss == 1, 1, 0, 0, counts[c]}, tables);
+        }
+        tables_close(tables);
     }
 }
 
@@ -216,5 +234,6 @@ void rows_read(struct suite *suite)
 {
     row_line(suite);
     rows_get(suite);
+    rows_get_small(suite);
     rows_scan(suite);
 }
