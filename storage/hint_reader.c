@@ -146,17 +146,10 @@ struct job *hint_read_job(struct segment *segment, enum hint_part part)
 {
     struct store *store = segment->store;
     struct partition *partition = segment->partition;
-    uint8_t *memory = cache_acquire_run(store, READER_RUN_SIZE);
-    if (memory == NULL) {
-        return NULL;
-    }
-    struct job *job = job_take(store, partition, hint_read_run);
+    struct job *job = job_take_memory(store, partition, hint_read_run, READER_RUN_SIZE);
     if (job == NULL) {
-        cache_release_run(store, memory, READER_RUN_SIZE);
         return NULL;
     }
-    job->memory = memory;
-    job->memory_size = READER_RUN_SIZE;
     job->flag = part == HINT_TABLE;
     *reader_of(job) = (struct hint_reader){
         .identity = hint_identity_of(&partition->topic_id, partition->index, segment->base_offset),

@@ -257,23 +257,16 @@ struct job *hint_write_job(struct segment *segment, const struct key_spill *spil
     struct store *store = segment->store;
     struct partition *partition = segment->partition;
     check(segment->rows_loaded && segment->known && segment->visible == segment->size);
-    uint8_t *memory = cache_acquire_run(store, WRITER_RUN_SIZE);
-    if (memory == NULL) {
-        return NULL;
-    }
-    struct job *job = job_take(store, partition, hint_write_run);
+    struct job *job = job_take_memory(store, partition, hint_write_run, WRITER_RUN_SIZE);
     if (job == NULL) {
-        cache_release_run(store, memory, WRITER_RUN_SIZE);
         return NULL;
     }
-    job->memory = memory;
-    job->memory_size = WRITER_RUN_SIZE;
     struct hint_writer *writer = writer_of(job);
     *writer = (struct hint_writer){.header = hint_header_of(segment),
                                    .seed = segment_seed(segment, HINT_SEED_NUMBER)};
     if (!writer_list_aborted(writer, segment)) {
+        cache_release_run(store, job->memory, job->memory_size);
         job_end(job, -ENOMEM);
-        cache_release_run(store, memory, WRITER_RUN_SIZE);
         return NULL;
     }
     writer_open_keys(writer, segment, spill);

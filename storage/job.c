@@ -29,6 +29,22 @@ struct job *job_take(struct store *store, struct partition *partition, void (*ru
     return job;
 }
 
+struct job *job_take_memory(struct store *store, struct partition *partition,
+                            void (*run)(struct job *job), size_t size)
+{
+    struct job *job = job_take(store, partition, run);
+    if (job == NULL) {
+        return NULL;
+    }
+    job->memory_size = size;
+    job->memory = cache_acquire_run(store, size);
+    if (job->memory == NULL) {
+        job_end(job, -ENOMEM);
+        return NULL;
+    }
+    return job;
+}
+
 static void job_done(struct op *op)
 {
     struct job *job = op->owner;

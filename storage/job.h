@@ -84,6 +84,9 @@ struct job {
 /* NULL when the heap refuses. `partition` may be NULL; the job holds it until it ends. */
 [[nodiscard]] struct job *job_take(struct store *store, struct partition *partition,
                                    void (*run)(struct job *job));
+/* The same with `size` bytes at job->memory, of the cache's share; the job gives them back. */
+[[nodiscard]] struct job *job_take_memory(struct store *store, struct partition *partition,
+                                          void (*run)(struct job *job), size_t size);
 /* Whether an open, or the job for it, failed for want of descriptors or memory: nothing is wrong
  * with the disk, and it may work in a second. */
 bool job_is_short(int64_t error);

@@ -281,17 +281,10 @@ end:
 struct job *rebuild_job(struct segment *segment)
 {
     struct store *store = segment->store;
-    uint8_t *memory = cache_acquire_run(store, REBUILD_RUN_SIZE);
-    if (memory == NULL) {
-        return NULL;
-    }
-    struct job *job = job_take(store, segment->partition, rebuild_run);
+    struct job *job = job_take_memory(store, segment->partition, rebuild_run, REBUILD_RUN_SIZE);
     if (job == NULL) {
-        cache_release_run(store, memory, REBUILD_RUN_SIZE);
         return NULL;
     }
-    job->memory = memory;
-    job->memory_size = REBUILD_RUN_SIZE;
     job->segment = segment;
     job->position = segment->end_offset;
     segment_hold(segment);

@@ -244,14 +244,8 @@ static void sweep_run(struct job *job)
 
 static void removal_sweep(struct store *store, const char *name)
 {
-    struct job *job = job_take(store, NULL, sweep_run);
+    struct job *job = job_take_memory(store, NULL, sweep_run, (size_t)BLOCK_SIZE * 4);
     if (job == NULL) {
-        return;
-    }
-    job->memory_size = (size_t)BLOCK_SIZE * 4;
-    job->memory = cache_acquire_run(store, job->memory_size);
-    if (job->memory == NULL) {
-        pool_give(&store->jobs, job);
         return;
     }
     memset(job->memory, 0, sizeof(struct ring_listing));

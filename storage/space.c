@@ -170,17 +170,10 @@ end:
 static struct job *create_folder_job(struct partition *partition)
 {
     struct store *store = partition->store;
-    struct job *job = job_take(store, partition, create_folder_run);
-    if (job == NULL) {
-        return NULL;
+    struct job *job = job_take_memory(store, partition, create_folder_run, (size_t)BLOCK_SIZE);
+    if (job != NULL) {
+        store_path(store, job->path, partition->name, NULL, NULL);
     }
-    job->memory_size = (size_t)BLOCK_SIZE;
-    job->memory = cache_acquire_run(store, job->memory_size);
-    if (job->memory == NULL) {
-        job_end(job, -ENOMEM);
-        return NULL;
-    }
-    store_path(store, job->path, partition->name, NULL, NULL);
     return job;
 }
 

@@ -121,17 +121,9 @@ end:
 
 struct job *stray_job(struct partition *partition)
 {
-    struct store *store = partition->store;
-    struct job *job = job_take(store, partition, stray_run);
-    if (job == NULL) {
-        return NULL;
+    struct job *job = job_take_memory(partition->store, partition, stray_run, (size_t)BLOCK_SIZE);
+    if (job != NULL) {
+        memset(job->memory, 0, sizeof(struct ring_listing));
     }
-    job->memory_size = (size_t)BLOCK_SIZE;
-    job->memory = cache_acquire_run(store, job->memory_size);
-    if (job->memory == NULL) {
-        job_end(job, -ENOMEM);
-        return NULL;
-    }
-    memset(job->memory, 0, sizeof(struct ring_listing));
     return job;
 }

@@ -266,17 +266,10 @@ static struct job *tail_job(struct segment *segment, void (*run)(struct job *job
     struct store *store = segment->store;
     struct partition *partition = segment->partition;
     size_t size = TAIL_RUN_PAGES * (size_t)TAIL_PAGE_SIZE;
-    uint8_t *memory = cache_acquire_run(store, size);
-    if (memory == NULL) {
-        return NULL;
-    }
-    struct job *job = job_take(store, partition, run);
+    struct job *job = job_take_memory(store, partition, run, size);
     if (job == NULL) {
-        cache_release_run(store, memory, size);
         return NULL;
     }
-    job->memory = memory;
-    job->memory_size = size;
     job->segment = segment;
     segment_hold(segment);
     store_path_offset(store, job->path, partition->name, segment->base_offset, ".tail");

@@ -191,12 +191,6 @@ static void epochs_run(struct job *job)
     JOB_BEGIN(job);
     partition->epochs_changed = false;
     partition->epochs_stamp = 0;
-    job->memory_size = (size_t)BLOCK_SIZE;
-    job->memory = cache_acquire_run(job->store, job->memory_size);
-    if (job->memory == NULL) {
-        job->op.result = -ENOMEM;
-        goto end;
-    }
     job->size = (int64_t)epochs_encode(&partition->epochs, (char *)job->memory, TEND_EPOCHS_SIZE);
     check(job->size <= TEND_EPOCHS_SIZE);
     store_path(job->store, job->path, partition->name, "leader-epoch-checkpoint", NULL);
@@ -206,11 +200,15 @@ static void epochs_run(struct job *job)
         JOB_CALL(job, job_sync_folder(job, job->path));
     }
     cache_release_run(job->store, job->memory, job->memory_size);
-end:
     if (job->op.result < 0) {
         partition->epochs_changed = true;
     }
     JOB_END(job, job->op.result);
+}
+
+static struct job *epochs_job(struct partition *partition)
+{
+    return job_take_memory(partition->store, partition, epochs_run, (size_t)BLOCK_SIZE);
 }
 
 static struct job *tail_now_job(struct partition *partition)
@@ -242,7 +240,7 @@ static void tend_run(struct job *job)
             JOB_CALL(job, job_call(job, quarantine_write_job(partition)));
         } else if (partition->epochs_changed && partition->folder && !PLANTED(EPOCHS_LATE)) {
             /* First: below D no batch is looked at again to learn where an epoch began. */
-            JOB_CALL(job, job_call(job, job_take(job->store, partition, epochs_run)));
+            JOB_CALL(job, job_call(job, epochs_job(partition)));
         } else if ((job->segment = tend_sealed(partition)) != NULL) {
             JOB_CALL(job, job_call(job, seal_job(partition, job->segment)));
         } else if (tend_capture_is_due(partition)) {
@@ -350,7 +348,7 @@ static void stop_run(struct job *job)
         JOB_CALL(job, job_call(job, snapshot_job(partition)));
     }
     if (partition->epochs_changed) {
-        JOB_CALL(job, job_call(job, job_take(job->store, partition, epochs_run)));
+        JOB_CALL(job, job_call(job, epochs_job(partition)));
         if (job->op.result < 0) {
             goto end;
         }

@@ -63,26 +63,19 @@ struct job *transaction_index_job(struct segment *segment, int64_t offset_until)
     size_t list_at = (file_size + 63) / 64 * 64;
     size_t run_size =
         (list_at + list_size + (size_t)BLOCK_SIZE - 1) / (size_t)BLOCK_SIZE * (size_t)BLOCK_SIZE;
-    uint8_t *memory = cache_acquire_run(store, run_size);
-    if (memory == NULL) {
-        return NULL;
-    }
-    struct job *job = job_take(store, partition, transaction_index_run);
+    struct job *job = job_take_memory(store, partition, transaction_index_run, run_size);
     if (job == NULL) {
-        cache_release_run(store, memory, run_size);
         return NULL;
     }
-    struct producers_aborted *list = (void *)(memory + list_at);
+    struct producers_aborted *list = (void *)(job->memory + list_at);
     count = producers_aborted_list(partition->producers, segment->base_offset, until, list, count);
     size_t size = 0;
     for (int32_t i = PLANTED(ABORTED_FORGOTTEN) ? 1 : 0; i < count; i++) {
         if (list[i].last_offset >= segment->base_offset && list[i].last_offset < until) {
-            transaction_index_encode(memory + size, &list[i]);
+            transaction_index_encode(job->memory + size, &list[i]);
             size += TRANSACTION_INDEX_ENTRY_SIZE;
         }
     }
-    job->memory = memory;
-    job->memory_size = run_size;
     job->size = (int64_t)size;
     job->position = until;
     job->segment = segment;
