@@ -13,11 +13,15 @@
 #define AWAIT_TRIES 50
 #define AWAIT_PAUSE_MS 100
 
-bool cluster_open(struct cluster *cluster, struct client *client, const char *bootstrap)
+bool cluster_open(struct cluster *cluster, struct client *client, const struct cli_options *options)
 {
-    *cluster = (struct cluster){.client = client};
+    *cluster = (struct cluster){0};
+    if (!client_init(client, options)) {
+        return false;
+    }
+    cluster->client = client;
     client_arena_init(client, &cluster->arena);
-    cluster->bootstrap = client_open_address(client, bootstrap);
+    cluster->bootstrap = client_open_address(client, options->bootstrap);
     return cluster->bootstrap != NULL;
 }
 
@@ -34,6 +38,29 @@ int cluster_end(struct cluster *cluster, struct client *client, bool good)
     }
     client_deinit(client);
     return code;
+}
+
+int cluster_each(const struct command *command, int count, char **arguments,
+                 bool (*visit)(struct cluster *cluster, struct arena *arena, struct bytes operand,
+                               json_t *array))
+{
+    struct cli_options options = CLI_OPTIONS_DEFAULT;
+    int code;
+    if (!options_parse(command, &options, count, arguments, &code)) {
+        return code;
+    }
+    struct client client;
+    struct cluster cluster;
+    bool good = cluster_open(&cluster, &client, &options);
+    json_t *array = options.json ? json_array() : NULL;
+    for (int32_t i = 0; good && i < options.operand_count; i++) {
+        struct arena arena;
+        client_arena_init(&client, &arena);
+        good = visit(&cluster, &arena, bytes_of_text(options.operands[i]), array);
+        arena_reset(&arena);
+    }
+    json_end(array, true);
+    return cluster_end(&cluster, &client, good);
 }
 
 static int topic_order(const void *a, const void *b)

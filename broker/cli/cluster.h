@@ -3,6 +3,7 @@
 #pragma once
 
 #include "broker/cli/client.h"
+#include "broker/cli/json.h"
 #include "wire/metadata.h"
 
 #define OFFSET_AT_END (-1)
@@ -17,13 +18,22 @@ struct cluster {
 
 enum cluster_creation { CLUSTER_ONLY_LOOK, CLUSTER_MAY_CREATE };
 
-/* Connects; no metadata yet. */
-bool cluster_open(struct cluster *cluster, struct client *client, const char *bootstrap);
+/* Begins the client and connects; no metadata yet. cluster_end() follows in any case. */
+bool cluster_open(struct cluster *cluster, struct client *client,
+                  const struct cli_options *options);
 /*
  * The end of a verb: prints the failure unless `good`, flushes, gives everything back and answers
  * the exit code. A reader of our output that went away is no failure.
  */
 int cluster_end(struct cluster *cluster, struct client *client, bool good);
+
+/*
+ * A verb that does the same with each operand, until one fails; `array` takes what --json shows, of
+ * those before a failure as well, and is NULL without.
+ */
+int cluster_each(const struct command *command, int count, char **arguments,
+                 bool (*visit)(struct cluster *cluster, struct arena *arena, struct bytes operand,
+                               json_t *array));
 
 /*
  * Asks for the named topics; count -1: all of them, 0: none. Topics come sorted by name and their

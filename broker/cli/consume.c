@@ -317,8 +317,7 @@ int consume_run(int count, char **arguments)
         options.null_marker == NULL ? BYTES_NULL : bytes_of_text(options.null_marker);
     struct client client;
     struct cluster cluster = {0};
-    bool good = client_init(&client, &options.common) &&
-                cluster_open(&cluster, &client, options.common.bootstrap) &&
+    bool good = cluster_open(&cluster, &client, &options.common) &&
                 consume(&cluster, &options, &start, &output);
     output_deinit(&output);
     return cluster_end(&cluster, &client, good);

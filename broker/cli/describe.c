@@ -222,12 +222,18 @@ static bool describe(struct cluster *cluster, const struct cli_options *options)
     json_t *array = options->json ? json_array() : NULL;
     bool good = describe_topics(cluster, &arena, array);
     arena_reset(&arena);
-    if (good && array != NULL) {
-        json_print(array, stdout, false);
-    } else {
-        json_decref(array);
-    }
+    json_end(array, good);
     return good;
+}
+
+void topic_partitions_print(const char *indent, struct bytes topic, const int32_t *partitions,
+                            int32_t count)
+{
+    printf("%s%.*s ", indent, (int)topic.size, topic.data);
+    for (int32_t i = 0; i < count; i++) {
+        printf("%s%d", i == 0 ? "" : ",", partitions[i]);
+    }
+    printf("\n");
 }
 
 int topic_describe_run(int count, char **arguments)
@@ -239,7 +245,6 @@ int topic_describe_run(int count, char **arguments)
     }
     struct client client;
     struct cluster cluster = {0};
-    bool good = client_init(&client, &options) &&
-                cluster_open(&cluster, &client, options.bootstrap) && describe(&cluster, &options);
+    bool good = cluster_open(&cluster, &client, &options) && describe(&cluster, &options);
     return cluster_end(&cluster, &client, good);
 }

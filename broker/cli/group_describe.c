@@ -6,6 +6,7 @@
 #include "broker/cli/coordinator.h"
 #include "broker/cli/groups.h"
 #include "broker/cli/json.h"
+#include "broker/cli/topics.h"
 #include "wire/consumer_group_describe.h"
 #include "wire/consumer_protocol.h"
 #include "wire/describe_groups.h"
@@ -198,11 +199,7 @@ static void member_print(const struct described_member *member)
     printf("\n");
     for (int32_t i = 0; i < member->topics_count; i++) {
         const struct described_topic *topic = &member->topics[i];
-        printf("    %.*s ", (int)topic->name.size, topic->name.data);
-        for (int32_t k = 0; k < topic->partitions_count; k++) {
-            printf("%s%d", k == 0 ? "" : ",", topic->partitions[k]);
-        }
-        printf("\n");
+        topic_partitions_print("    ", topic->name, topic->partitions, topic->partitions_count);
     }
 }
 
@@ -221,16 +218,7 @@ static json_t *member_json(const struct described_member *member)
     json_t *topics = json_object();
     for (int32_t i = 0; i < member->topics_count; i++) {
         const struct described_topic *topic = &member->topics[i];
-        json_t *partitions = json_array();
-        for (int32_t k = 0; k < topic->partitions_count; k++) {
-            json_array_append_new(partitions, json_integer(topic->partitions[k]));
-        }
-        if (bytes_are_utf8(topic->name)) {
-            json_object_setn_new(topics, (const char *)topic->name.data, topic->name.size,
-                                 partitions);
-        } else {
-            json_decref(partitions);
-        }
+        json_set_partitions(topics, topic->name, topic->partitions, topic->partitions_count);
     }
     json_t *object = json_object();
     json_object_set_new(object, "member", json_of_text(member->id));
@@ -292,26 +280,5 @@ static bool group_describe(struct cluster *cluster, struct arena *arena, struct 
 
 int group_describe_run(int count, char **arguments)
 {
-    struct cli_options options = CLI_OPTIONS_DEFAULT;
-    int code;
-    if (!options_parse(&GROUP_DESCRIBE, &options, count, arguments, &code)) {
-        return code;
-    }
-    struct client client;
-    struct cluster cluster = {0};
-    bool good =
-        client_init(&client, &options) && cluster_open(&cluster, &client, options.bootstrap);
-    json_t *array = options.json ? json_array() : NULL;
-    for (int32_t i = 0; good && i < options.operand_count; i++) {
-        struct arena arena;
-        client_arena_init(&client, &arena);
-        good = group_describe(&cluster, &arena, bytes_of_text(options.operands[i]), array);
-        arena_reset(&arena);
-    }
-    if (good && array != NULL) {
-        json_print(array, stdout, false);
-    } else {
-        json_decref(array);
-    }
-    return cluster_end(&cluster, &client, good);
+    return cluster_each(&GROUP_DESCRIBE, count, arguments, group_describe);
 }

@@ -232,10 +232,9 @@ int group_offsets_run(int count, char **arguments)
     struct client client;
     struct cluster cluster = {0};
     struct arena arena;
-    bool good = client_init(&client, &options);
+    bool good = cluster_open(&cluster, &client, &options);
     client_arena_init(&client, &arena);
-    good = good && cluster_open(&cluster, &client, options.bootstrap) &&
-           cluster_refresh(&cluster, NULL, -1, CLUSTER_ONLY_LOOK) &&
+    good = good && cluster_refresh(&cluster, NULL, -1, CLUSTER_ONLY_LOOK) &&
            offsets_show(&cluster, &arena, &options);
     arena_reset(&arena);
     return cluster_end(&cluster, &client, good);

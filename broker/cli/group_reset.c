@@ -292,11 +292,7 @@ static void reset_print(const struct reset *reset)
             json_array_append_new(array, object);
         }
     }
-    if (reset->options->common.json) {
-        json_print(array, stdout, false);
-    } else {
-        json_decref(array);
-    }
+    json_end(array, reset->options->common.json);
 }
 
 static bool reset_all(struct reset *reset)
@@ -345,9 +341,9 @@ int group_reset_run(int count, char **arguments)
     struct arena arena;
     reset.cluster = &cluster;
     reset.arena = &arena;
-    bool good = client_init(&client, &options.common);
+    bool good = cluster_open(&cluster, &client, &options.common);
     client_arena_init(&client, &arena);
-    good = good && cluster_open(&cluster, &client, options.common.bootstrap) && reset_all(&reset);
+    good = good && reset_all(&reset);
     arena_reset(&arena);
     return cluster_end(&cluster, &client, good);
 }

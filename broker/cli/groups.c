@@ -113,11 +113,7 @@ static void list_print(const struct listed *listed, bool json)
         json_object_set_new(object, "protocol_type", json_of_text(group->protocol_type));
         json_array_append_new(array, object);
     }
-    if (json) {
-        json_print(array, stdout, false);
-    } else {
-        json_decref(array);
-    }
+    json_end(array, json);
 }
 
 static int list_run(int count, char **arguments)
@@ -131,10 +127,9 @@ static int list_run(int count, char **arguments)
     struct cluster cluster = {0};
     struct listed listed = {0};
     struct arena arena;
-    bool good = client_init(&client, &options.common);
+    bool good = cluster_open(&cluster, &client, &options.common);
     client_arena_init(&client, &arena);
-    good = good && cluster_open(&cluster, &client, options.common.bootstrap) &&
-           cluster_refresh(&cluster, NULL, 0, CLUSTER_ONLY_LOOK) &&
+    good = good && cluster_refresh(&cluster, NULL, 0, CLUSTER_ONLY_LOOK) &&
            list_ask(&cluster, &arena, &options, &listed);
     if (good) {
         list_print(&listed, options.common.json);
@@ -161,10 +156,9 @@ static int16_t delete_error(const void *response)
 }
 
 /* One by one: groups have different coordinators. */
-static bool group_delete(struct cluster *cluster, struct bytes group, json_t *array)
+static bool group_delete(struct cluster *cluster, struct arena *arena, struct bytes group,
+                         json_t *array)
 {
-    struct arena arena;
-    client_arena_init(cluster->client, &arena);
     struct delete_groups_request request;
     struct delete_groups_response response;
     delete_groups_request_init(&request);
@@ -176,7 +170,7 @@ static bool group_delete(struct cluster *cluster, struct bytes group, json_t *ar
                                           .request = &request,
                                           .response = &response,
                                           .error_of = delete_error};
-    bool good = coordinator_ask(cluster, &arena, &call);
+    bool good = coordinator_ask(cluster, arena, &call);
     int16_t error = good ? delete_error(&response) : 0;
     if (good && array != NULL) {
         json_t *object = json_object();
@@ -191,29 +185,12 @@ static bool group_delete(struct cluster *cluster, struct bytes group, json_t *ar
         snprintf(what, sizeof(what), "group \"%.*s\" was not deleted", (int)group.size, group.data);
         good = client_refused(cluster->client, what, error, BYTES_NULL);
     }
-    arena_reset(&arena);
     return good;
 }
 
 static int delete_run(int count, char **arguments)
 {
-    struct cli_options options = CLI_OPTIONS_DEFAULT;
-    int code;
-    if (!options_parse(&GROUP_DELETE, &options, count, arguments, &code)) {
-        return code;
-    }
-    struct client client;
-    struct cluster cluster = {0};
-    bool good =
-        client_init(&client, &options) && cluster_open(&cluster, &client, options.bootstrap);
-    json_t *array = options.json ? json_array() : NULL;
-    for (int32_t i = 0; good && i < options.operand_count; i++) {
-        good = group_delete(&cluster, bytes_of_text(options.operands[i]), array);
-    }
-    if (array != NULL) {
-        json_print(array, stdout, false);
-    }
-    return cluster_end(&cluster, &client, good);
+    return cluster_each(&GROUP_DELETE, count, arguments, group_delete);
 }
 
 /* The verb */

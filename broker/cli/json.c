@@ -74,3 +74,25 @@ void json_print(json_t *document, FILE *to, bool one_line)
     fputc('\n', to);
     json_decref(document);
 }
+
+void json_set_partitions(json_t *object, struct bytes topic, const int32_t *partitions,
+                         int32_t count)
+{
+    if (!bytes_are_utf8(topic)) {
+        return;
+    }
+    json_t *array = json_array();
+    for (int32_t i = 0; i < count; i++) {
+        json_array_append_new(array, json_integer(partitions[i]));
+    }
+    json_object_setn_new(object, (const char *)topic.data, topic.size, array);
+}
+
+void json_end(json_t *document, bool print)
+{
+    if (print && document != NULL) {
+        json_print(document, stdout, false);
+    } else {
+        json_decref(document);
+    }
+}

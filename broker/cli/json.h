@@ -23,5 +23,11 @@ void json_set_bytes(json_t *object, const char *name, struct bytes bytes);
  */
 bool json_take_bytes(const json_t *object, const char *name, struct text *text, bool *present);
 
+/* object[topic] = the numbers; a name that is not UTF-8 cannot be a member's and is left out. */
+void json_set_partitions(json_t *object, struct bytes topic, const int32_t *partitions,
+                         int32_t count);
+
+/* Prints a document where `print` says so, and drops it in any case; NULL is fine. */
+void json_end(json_t *document, bool print);
 /* Prints one document and a newline, and drops it. */
 void json_print(json_t *document, FILE *to, bool one_line);

@@ -35,6 +35,12 @@ struct log_options {
     const char *key;
 };
 
+#define LIVE_ROW                                                                                   \
+    {                                                                                              \
+        "live", NULL, OPTION_FLAG, offsetof(struct log_options, live), 0, 0,                       \
+            "read although a broker holds the folder; what it writes meanwhile may look damaged"   \
+    }
+
 static const struct option_row DUMP_ROWS[] = {
     {"records", NULL, OPTION_FLAG, offsetof(struct log_options, records), 0, 0,
      "the records of each batch as well, one JSON object a line"},
@@ -42,13 +48,11 @@ static const struct option_row DUMP_ROWS[] = {
      "the newest record with this key instead: from the key tables of sealed segments, from the "
      "log "
      "of others"},
-    {"live", NULL, OPTION_FLAG, offsetof(struct log_options, live), 0, 0,
-     "read although a broker holds the folder; what it writes meanwhile may look damaged"},
+    LIVE_ROW,
 };
 
 static const struct option_row VERIFY_ROWS[] = {
-    {"live", NULL, OPTION_FLAG, offsetof(struct log_options, live), 0, 0,
-     "read although a broker holds the folder; what it writes meanwhile may look damaged"},
+    LIVE_ROW,
 };
 
 const struct command LOG_DUMP = {
@@ -500,9 +504,14 @@ struct request_options {
     int64_t until;
 };
 
+#define DATA_ROW                                                                                   \
+    {                                                                                              \
+        "data", "DIR", OPTION_TEXT, offsetof(struct request_options, data), 0, 0,                  \
+            "the broker's data folder"                                                             \
+    }
+
 static const struct option_row SKIP_ROWS[] = {
-    {"data", "DIR", OPTION_TEXT, offsetof(struct request_options, data), 0, 0,
-     "the broker's data folder"},
+    DATA_ROW,
     {"from", "OFFSET", OPTION_INTEGER, offsetof(struct request_options, from), 0, INT64_MAX,
      "the first offset to give up; default the beginning"},
     {"until", "OFFSET", OPTION_INTEGER, offsetof(struct request_options, until), 0, INT64_MAX,
@@ -510,8 +519,7 @@ static const struct option_row SKIP_ROWS[] = {
 };
 
 static const struct option_row REOPEN_ROWS[] = {
-    {"data", "DIR", OPTION_TEXT, offsetof(struct request_options, data), 0, 0,
-     "the broker's data folder"},
+    DATA_ROW,
 };
 
 const struct command LOG_SKIP = {

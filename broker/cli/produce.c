@@ -198,9 +198,8 @@ int produce_run(int count, char **arguments)
     };
     struct client client;
     struct cluster cluster = {0};
-    bool good = client_init(&client, &options.common) &&
-                cluster_open(&cluster, &client, options.common.bootstrap) &&
-                produce(&cluster, &options, &input);
+    bool good =
+        cluster_open(&cluster, &client, &options.common) && produce(&cluster, &options, &input);
     text_deinit(&delimiter);
     return cluster_end(&cluster, &client, good);
 }

@@ -169,13 +169,8 @@ int status_run(int count, char **arguments)
     struct client client;
     struct cluster cluster = {0};
     json_t *object = options.common.json ? json_object() : NULL;
-    bool good = client_init(&client, &options.common) &&
-                cluster_open(&cluster, &client, options.common.bootstrap) &&
-                status_ask(&cluster, &options, object);
-    if (good && object != NULL) {
-        json_print(object, stdout, false);
-    } else {
-        json_decref(object);
-    }
+    bool good =
+        cluster_open(&cluster, &client, &options.common) && status_ask(&cluster, &options, object);
+    json_end(object, good);
     return cluster_end(&cluster, &client, good);
 }

@@ -150,9 +150,7 @@ static int create_run(int count, char **arguments)
     }
     struct client client;
     struct cluster cluster = {0};
-    bool good = client_init(&client, &options.common) &&
-                cluster_open(&cluster, &client, options.common.bootstrap) &&
-                create(&cluster, &options);
+    bool good = cluster_open(&cluster, &client, &options.common) && create(&cluster, &options);
     return cluster_end(&cluster, &client, good);
 }
 
@@ -199,11 +197,7 @@ static void list_print(const struct metadata_response *metadata, const struct li
         json_object_set_new(object, "internal", json_boolean(topic->is_internal));
         json_array_append_new(array, object);
     }
-    if (options->common.json) {
-        json_print(array, stdout, false);
-    } else {
-        json_decref(array);
-    }
+    json_end(array, options->common.json);
 }
 
 static int list_run(int count, char **arguments)
@@ -215,8 +209,7 @@ static int list_run(int count, char **arguments)
     }
     struct client client;
     struct cluster cluster = {0};
-    bool good = client_init(&client, &options.common) &&
-                cluster_open(&cluster, &client, options.common.bootstrap) &&
+    bool good = cluster_open(&cluster, &client, &options.common) &&
                 cluster_refresh(&cluster, NULL, -1, CLUSTER_ONLY_LOOK);
     if (good) {
         list_print(&cluster.metadata, &options);
@@ -275,11 +268,7 @@ static bool delete_print(struct client *client, const struct delete_topics_respo
             good = client_refused(client, what, error, topic->error_message);
         }
     }
-    if (options->common.json) {
-        json_print(array, stdout, false);
-    } else {
-        json_decref(array);
-    }
+    json_end(array, options->common.json);
     return good;
 }
 
@@ -319,9 +308,8 @@ static int delete_run(int count, char **arguments)
     }
     struct client client;
     struct cluster cluster = {0};
-    bool good = client_init(&client, &options.common) &&
-                cluster_open(&cluster, &client, options.common.bootstrap) &&
-                topics_delete(&cluster, &options);
+    bool good =
+        cluster_open(&cluster, &client, &options.common) && topics_delete(&cluster, &options);
     return cluster_end(&cluster, &client, good);
 }
 

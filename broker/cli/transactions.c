@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "broker/cli/coordinator.h"
 #include "broker/cli/json.h"
+#include "broker/cli/topics.h"
 #include "broker/cli/verbs.h"
 #include "wire/describe_transactions.h"
 #include "wire/init_producer_id.h"
@@ -100,15 +101,10 @@ static int list_run(int count, char **arguments)
     struct client client;
     struct cluster cluster = {0};
     json_t *array = options.common.json ? json_array() : NULL;
-    bool good = client_init(&client, &options.common) &&
-                cluster_open(&cluster, &client, options.common.bootstrap) &&
+    bool good = cluster_open(&cluster, &client, &options.common) &&
                 cluster_refresh(&cluster, NULL, 0, CLUSTER_ONLY_LOOK) &&
                 transactions_list(&cluster, &options, array);
-    if (good && array != NULL) {
-        json_print(array, stdout, false);
-    } else {
-        json_decref(array);
-    }
+    json_end(array, good);
     return cluster_end(&cluster, &client, good);
 }
 
@@ -133,16 +129,7 @@ static json_t *state_json(const struct describe_transactions_response_transactio
     json_t *topics = json_object();
     for (int32_t i = 0; i < state->topics_count; i++) {
         const struct describe_transactions_response_topic *topic = &state->topics[i];
-        json_t *partitions = json_array();
-        for (int32_t k = 0; k < topic->partitions_count; k++) {
-            json_array_append_new(partitions, json_integer(topic->partitions[k]));
-        }
-        if (bytes_are_utf8(topic->topic)) {
-            json_object_setn_new(topics, (const char *)topic->topic.data, topic->topic.size,
-                                 partitions);
-        } else {
-            json_decref(partitions);
-        }
+        json_set_partitions(topics, topic->topic, topic->partitions, topic->partitions_count);
     }
     json_t *object = json_object();
     json_object_set_new(object, "transaction", json_of_text(state->transactional_id));
@@ -170,11 +157,7 @@ static void state_print(const struct describe_transactions_response_transaction_
     printf("\n");
     for (int32_t i = 0; i < state->topics_count; i++) {
         const struct describe_transactions_response_topic *topic = &state->topics[i];
-        printf("  %.*s ", (int)topic->topic.size, topic->topic.data);
-        for (int32_t k = 0; k < topic->partitions_count; k++) {
-            printf("%s%d", k == 0 ? "" : ",", topic->partitions[k]);
-        }
-        printf("\n");
+        topic_partitions_print("  ", topic->topic, topic->partitions, topic->partitions_count);
     }
 }
 
@@ -274,40 +257,14 @@ static bool transaction_abort(struct cluster *cluster, struct arena *arena, stru
 
 /* ---- the verb ---- */
 
-static int each_run(const struct command *command, int count, char **arguments,
-                    bool (*each)(struct cluster *cluster, struct arena *arena, struct bytes id,
-                                 json_t *array))
-{
-    struct cli_options options = CLI_OPTIONS_DEFAULT;
-    int code;
-    if (!options_parse(command, &options, count, arguments, &code)) {
-        return code;
-    }
-    struct client client;
-    struct cluster cluster = {0};
-    bool good =
-        client_init(&client, &options) && cluster_open(&cluster, &client, options.bootstrap);
-    json_t *array = options.json ? json_array() : NULL;
-    for (int32_t i = 0; good && i < options.operand_count; i++) {
-        struct arena arena;
-        client_arena_init(&client, &arena);
-        good = each(&cluster, &arena, bytes_of_text(options.operands[i]), array);
-        arena_reset(&arena);
-    }
-    if (array != NULL) {
-        json_print(array, stdout, false);
-    }
-    return cluster_end(&cluster, &client, good);
-}
-
 static int describe_run(int count, char **arguments)
 {
-    return each_run(&TRANSACTION_DESCRIBE, count, arguments, transaction_describe);
+    return cluster_each(&TRANSACTION_DESCRIBE, count, arguments, transaction_describe);
 }
 
 static int abort_run(int count, char **arguments)
 {
-    return each_run(&TRANSACTION_ABORT, count, arguments, transaction_abort);
+    return cluster_each(&TRANSACTION_ABORT, count, arguments, transaction_abort);
 }
 
 static const struct verb_row TRANSACTION_VERBS[] = {
