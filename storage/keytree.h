@@ -45,12 +45,14 @@ struct keytree_node;
 struct keytree_node_block;
 
 struct keytree {
-    struct keytree_gate gate; /* of the root */
+    /* What everybody reads, and what changes with the root alone. */
+    _Alignas(64) struct keytree_gate gate; /* of the root */
     struct keytree_node *_Atomic root;
     const struct key_blocks *blocks; /* borrowed */
     struct supply *supply;           /* borrowed */
     bool shared;
-    pthread_mutex_t memory_lock; /* of what follows */
+
+    _Alignas(64) pthread_mutex_t memory_lock; /* of what follows */
     struct keytree_node_block *newest;
     uint8_t *cursor;
     uint8_t *end;

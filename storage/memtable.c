@@ -26,7 +26,7 @@ static uint64_t now_ns(const struct memtable *memtable)
     return memtable->options.now_ns(memtable->options.clock);
 }
 
-bool shard_trylock(struct memtable_shard *shard)
+static bool shard_trylock(const struct memtable_shard *shard)
 {
     return shard->guard == NULL || pthread_mutex_trylock(shard->guard) == 0;
 }
@@ -88,7 +88,7 @@ static void half_close(struct memtable *memtable, struct memtable_half *half)
     half->live = 0;
 }
 
-void shard_count_up(struct memtable_shard *shard)
+static void shard_count_up(struct memtable_shard *shard)
 {
     const struct memtable_half *first = &shard->halves[0];
     const struct memtable_half *second = &shard->halves[1];
@@ -143,27 +143,26 @@ struct memtable *memtable_open(const struct memtable_options *options)
 {
     check(options->shard_count > 0);
     check(options->shard_count <= MEMTABLE_SHARDS_MAX);
-    struct memtable *memtable = heap_acquire(options->heap, sizeof(*memtable));
-    if (memtable == NULL) {
+    size_t size = sizeof(struct memtable) + options->shard_count * sizeof(struct memtable_shard);
+    void *block = heap_acquire(options->heap, size + CACHE_LINE);
+    if (block == NULL) {
         return NULL;
     }
-    bool shared = options->locks != MEMTABLE_LOCKS_NONE;
+    uintptr_t aligned = ((uintptr_t)block + CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1);
+    struct memtable *memtable = (struct memtable *)aligned;
     memtable->magic = MEMTABLE_MAGIC;
+    memtable->block = block;
+    memtable->block_size = size + CACHE_LINE;
     memtable->options = *options;
     memtable->shard_count = options->shard_count;
     check(pthread_mutex_init(&memtable->lock, NULL) == 0);
-    supply_init(&memtable->supply, options->heap, options->size_max, shared);
+    supply_init(&memtable->supply, options->heap, options->size_max,
+                options->locks != MEMTABLE_LOCKS_NONE);
     generation_open(memtable, &memtable->generations[0]);
     generation_open(memtable, &memtable->generations[1]);
-    memtable->block_size = options->shard_count * sizeof(*memtable->shards) + CACHE_LINE;
-    memtable->block = heap_acquire(options->heap, memtable->block_size);
-    bool opened = memtable->block != NULL;
-    if (opened) {
-        uintptr_t aligned = ((uintptr_t)memtable->block + CACHE_LINE - 1) & ~(uintptr_t)63;
-        memtable->shards = (struct memtable_shard *)aligned;
-        for (uint32_t i = 0; i < memtable->shard_count; i++) {
-            opened = shard_open(memtable, &memtable->shards[i]) && opened;
-        }
+    bool opened = true;
+    for (uint32_t i = 0; i < memtable->shard_count; i++) {
+        opened = shard_open(memtable, &memtable->shards[i]) && opened;
     }
     if (!opened) {
         memtable_close(memtable);
@@ -178,7 +177,7 @@ void memtable_close(struct memtable *memtable)
     check(memtable->scan_counts[0] + memtable->scan_counts[1] == 0);
     struct heap *heap = memtable->options.heap;
     memtable_scan_dispose(memtable);
-    for (uint32_t i = 0; memtable->block != NULL && i < memtable->shard_count; i++) {
+    for (uint32_t i = 0; i < memtable->shard_count; i++) {
         struct memtable_shard *shard = &memtable->shards[i];
         half_close(memtable, &shard->halves[0]);
         half_close(memtable, &shard->halves[1]);
@@ -191,18 +190,21 @@ void memtable_close(struct memtable *memtable)
     generation_close(&memtable->generations[1]);
     supply_deinit(&memtable->supply);
     check(pthread_mutex_destroy(&memtable->lock) == 0);
-    heap_release(heap, memtable->block, memtable->block_size);
     memtable->magic = 0;
-    heap_release(heap, memtable, sizeof(*memtable));
+    heap_release(heap, memtable->block, memtable->block_size);
 }
 
 /* ---- one key ---- */
 
 /* By the upper bits, any number of shards; the slots take the lowest. */
-static struct memtable_shard *shard_of(const struct memtable *memtable, uint64_t hash)
+static uint32_t shard_index(const struct memtable *memtable, uint64_t hash)
 {
-    uint32_t index = (uint32_t)(((unsigned __int128)hash * memtable->shard_count) >> 64);
-    return &memtable->shards[index];
+    return (uint32_t)(((unsigned __int128)hash * memtable->shard_count) >> 64);
+}
+
+static struct memtable_shard *shard_of(struct memtable *memtable, uint64_t hash)
+{
+    return &memtable->shards[shard_index(memtable, hash)];
 }
 
 /* When timed: the time an operation began, before its lock. */
@@ -494,7 +496,7 @@ uint32_t memtable_shard_count(const struct memtable *memtable)
 uint32_t memtable_shard_of(const struct memtable *memtable, struct bytes key)
 {
     uint64_t hash = hash_bytes(key, memtable->options.hash_seed);
-    return (uint32_t)(shard_of(memtable, hash) - memtable->shards);
+    return shard_index(memtable, hash);
 }
 
 struct memtable_shard_counters memtable_shard_counters(const struct memtable *memtable,

@@ -9,6 +9,7 @@
  */
 #include "base/check.h"
 #include "storage/memtable_state.h"
+#include "storage/merge.h"
 
 /* Records that a run reads at a time. */
 #define RUN_ROOM 128
@@ -46,7 +47,7 @@ struct memtable_scan {
 };
 
 /* One lock for everything guards the tree as well, which has its own otherwise. */
-static struct memtable_shard *scan_guard(const struct memtable *memtable)
+static struct memtable_shard *scan_guard(struct memtable *memtable)
 {
     return memtable->options.locks == MEMTABLE_LOCKS_ONE ? &memtable->shards[0] : NULL;
 }

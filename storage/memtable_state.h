@@ -9,7 +9,6 @@
 #include "storage/key_map.h"
 #include "storage/keytree.h"
 #include "storage/memtable.h"
-#include "storage/merge.h"
 #include "storage/supply.h"
 
 #define MEMTABLE_MAGIC UINT64_C(0x776569726d656d74)
@@ -50,37 +49,35 @@ struct memtable_generation {
     struct keytree tree;
 };
 
+/* What every call reads, and nearly nobody writes, keeps away from what changes all the time. */
 struct memtable {
-    uint64_t magic;
-    struct supply supply;
+    _Alignas(CACHE_LINE) uint64_t magic;
+    void *block; /* the memory this lies in, from the heap */
+    size_t block_size;
     struct memtable_options options;
-    _Atomic uint64_t generation; /* T2 */
-    struct memtable_shard *shards;
     uint32_t shard_count;
+    _Atomic uint64_t generation;               /* T2 */
     struct memtable_generation generations[2]; /* as the halves of shards */
 
-    pthread_mutex_t lock; /* of what follows; taken before any shard's lock */
-    enum memtable_state state;
-    uint64_t detach_count;   /* snapshots that gets and scans see no more */
-    uint64_t scan_counts[2]; /* open scans, by the detach_count & 1 they began with */
-    struct memtable_scan *scans_free;
+    _Alignas(CACHE_LINE) struct supply supply;
 
     /* of whoever flushes */
     struct keytree_cursor flush_cursor;
     bool flushing;
 
-    size_t block_size; /* of the memory all this lies in */
-    void *block;
+    _Alignas(CACHE_LINE) pthread_mutex_t lock; /* of what follows; before any shard's lock */
+    enum memtable_state state;
+    uint64_t detach_count;   /* snapshots that gets and scans see no more */
+    uint64_t scan_counts[2]; /* open scans, by the detach_count & 1 they began with */
+    struct memtable_scan *scans_free;
+
+    struct memtable_shard shards[];
 };
 
 void memtable_lock(struct memtable *memtable);
 void memtable_unlock(struct memtable *memtable);
 void shard_lock(struct memtable *memtable, struct memtable_shard *shard);
-bool shard_trylock(struct memtable_shard *shard);
 void shard_unlock(struct memtable_shard *shard);
-/* The shard's lock is held. */
-void shard_count_up(struct memtable_shard *shard);
-
 /* The entry, whole, of a record whose shard's lock is not held. */
 struct key_entry memtable_entry(struct memtable *memtable, const struct key_record *record);
 /* Frees the scans that are kept. */
