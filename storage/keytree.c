@@ -267,14 +267,14 @@ static void node_prefetch(const struct keytree_node *node)
     }
 }
 
-/* Down to child `index`. False: something moved, begin anew. */
-static bool inner_step(struct inner *inner, const struct view *view, uint32_t index,
+/* Down to child `index`. Whether it still is the key's is seen by whoever looks at the step next.
+ */
+static void inner_step(struct inner *inner, const struct view *view, uint32_t index,
                        struct step *step, struct keytree_node **node)
 {
     *node = LOAD(inner->children[index]);
     node_prefetch(*node);
     *step = (struct step){&inner->gate, inner, view->changes, index};
-    return gate_is_still(&inner->gate, view->changes);
 }
 
 /* ---- leaves ---- */
@@ -570,9 +570,7 @@ static enum status tree_insert(struct keytree *tree, uint32_t handle)
         uint32_t index = inner_index(tree, inner, &view, key);
         fences.low = index > 0 ? tree_separator(tree, inner, index - 1) : fences.low;
         fences.high = index < view.count ? tree_separator(tree, inner, index) : fences.high;
-        if (!inner_step(inner, &view, index, &step, &node)) {
-            return STATUS_PENDING;
-        }
+        inner_step(inner, &view, index, &step, &node);
     }
     struct leaf *leaf = (struct leaf *)node;
     leaf_lock(tree, leaf);
@@ -605,10 +603,10 @@ bool keytree_approach(struct keytree *tree, struct bytes key, struct keytree_pla
     while (node != NULL && node->level > 0) {
         struct inner *inner = (struct inner *)node;
         struct view view;
-        if (!inner_view(tree, &step, inner, &view) ||
-            !inner_step(inner, &view, inner_index(tree, inner, &view, key), &step, &node)) {
+        if (!inner_view(tree, &step, inner, &view)) {
             return false;
         }
+        inner_step(inner, &view, inner_index(tree, inner, &view, key), &step, &node);
     }
     *place = (struct keytree_place){.gate = step.gate, .changes = step.changes, .leaf = node};
     return true;

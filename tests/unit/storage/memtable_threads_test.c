@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/heap.h"
+#include "base/random.h"
 #include "storage/memtable.h"
 #include "tests/lib/test.h"
 
@@ -191,7 +192,6 @@ struct crowd {
 struct crowd_member {
     struct crowd *crowd;
     uint32_t index;
-    uint32_t scans;
     pthread_t thread;
 };
 
@@ -271,13 +271,37 @@ static void crowd_scan_once(struct crowd *crowd, uint8_t *seen)
     }
 }
 
+/* A scan from a key that is there begins with it. */
+static void crowd_seek(struct crowd *crowd, struct random *random)
+{
+    uint32_t writer = (uint32_t)random_below(random, CROWD_WRITERS);
+    uint32_t written = atomic_load(&crowd->written[writer]);
+    if (written == 0) {
+        return;
+    }
+    char key[16];
+    uint32_t number = crowd_number(writer, (uint32_t)random_below(random, written));
+    struct bytes begin = bytes_of(key, crowd_key(number, key));
+    struct memtable_scan *scan = memtable_scan_open(
+        crowd->memtable, &(struct memtable_scan_options){.begin = begin, .count_hint = 1});
+    check(scan != NULL);
+    struct key_item item;
+    check(memtable_scan_next(scan, &item));
+    check(bytes_equal(item.key, begin));
+    memtable_scan_close(scan);
+}
+
 static void *crowd_scan(void *argument)
 {
     struct crowd_member *member = argument;
+    struct random random;
+    random_init(&random, member->index);
     uint8_t *seen = malloc((size_t)CROWD_KEYS * CROWD_WRITERS);
     do {
         crowd_scan_once(member->crowd, seen);
-        member->scans += 1;
+        for (int i = 0; i < 2000; i++) {
+            crowd_seek(member->crowd, &random);
+        }
     } while (atomic_load(&member->crowd->running) > 0);
     crowd_scan_once(member->crowd, seen);
     free(seen);
