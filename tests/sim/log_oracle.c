@@ -530,7 +530,8 @@ void oracle_look_up(struct oracle *oracle)
     }
     require(log_world_until(&oracle->world, &looked.done, TICKS_MAX));
     bool moved = partition_facts(oracle->partition).log_start_offset != facts.log_start_offset;
-    require(looked.lookup.status == STATUS_OK || oracle->faulty || moved);
+    /* A failed write's reload ends look-ups too, also when the fault is over by then. */
+    require(looked.lookup.status == STATUS_OK || oracle->faulty || oracle->shaken || moved);
     if (looked.lookup.status == STATUS_OK && !moved) {
         require(looked.lookup.offset == expected);
         require(expected < 0 || looked.lookup.timestamp_found == best);
