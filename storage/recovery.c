@@ -9,6 +9,7 @@
 #include "storage/partition_state.h"
 #include "storage/planted.h"
 #include "storage/recovery_epochs.h"
+#include "storage/recovery_names.h"
 #include "storage/recovery_producers.h"
 #include "storage/scan.h"
 #include "storage/tail.h"
@@ -136,37 +137,6 @@ static enum status recovery_load_rows(struct recovery *recovery)
     }
     segment->rows_loaded = true;
     return STATUS_OK;
-}
-
-static int64_t recovery_sync_folder(struct store *store, const char *path)
-{
-    struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_READ | OPEN_DIRECTORY};
-    int64_t file = ring_call(store->ring, &op);
-    if (file < 0) {
-        return file;
-    }
-    op = (struct op){.kind = OP_SYNC, .file = (int32_t)file};
-    int64_t result = ring_call(store->ring, &op);
-    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
-    (void)ring_call(store->ring, &op);
-    return result;
-}
-
-/* R6: whoever made these names may have died before they were synced. */
-static int64_t recovery_sync_names(struct partition *partition)
-{
-    struct store *store = partition->store;
-    char path[STORE_PATH_SIZE];
-    if (PLANTED(NAMES_BELIEVED)) {
-        return 0;
-    }
-    store_path(store, path, partition->name, NULL, NULL);
-    int64_t result = recovery_sync_folder(store, path);
-    if (result >= 0 && !store->names_synced) {
-        result = recovery_sync_folder(store, store->data_dir);
-        store->names_synced = result >= 0; /* later ones are synced by who makes them */
-    }
-    return result;
 }
 
 /* Copies [position, until) of the log into a file: 0 or -errno. */
@@ -425,56 +395,6 @@ static enum status recovery_segment(struct recovery *recovery)
     return recovery_walk(recovery);
 }
 
-static bool recovery_is_empty(struct partition *partition, int64_t base_offset)
-{
-    struct segment *segment = segment_open(partition->store, partition, base_offset);
-    struct scan scan;
-    bool empty = false;
-    if (segment == NULL) {
-        return false;
-    }
-    if (scan_open(&scan, segment) == 0) {
-        empty = scan_nonzero(&scan, 0, RECOVERY_GAP) < 0 && scan.error == 0;
-        scan_close(&scan);
-    }
-    segment_drop(segment);
-    return empty;
-}
-
-static void recovery_unlink(struct partition *partition, int64_t base_offset, const char *suffix)
-{
-    char path[STORE_PATH_SIZE];
-    store_path_offset(partition->store, path, partition->name, base_offset, suffix);
-    struct op op = {.kind = OP_UNLINK, .path = path};
-    (void)ring_call(partition->store->ring, &op);
-}
-
-/* Files that were made ahead go when they are empty; whatever else cannot follow is kept aside. */
-static void recovery_drop_file(struct partition *partition, int64_t base_offset)
-{
-    struct store *store = partition->store;
-    bool empty = recovery_is_empty(partition, base_offset);
-    char path[STORE_PATH_SIZE];
-    char path_target[STORE_PATH_SIZE];
-    store_path_offset(store, path, partition->name, base_offset, ".log");
-    store_path_offset(store, path_target, partition->name, base_offset, ".cut-0");
-    struct op op = {
-        .kind = empty ? OP_UNLINK : OP_RENAME, .path = path, .path_target = path_target};
-    (void)ring_call(store->ring, &op);
-    recovery_unlink(partition, base_offset, ".tail");
-    recovery_unlink(partition, base_offset, ".hint");
-    if (empty) {
-        return;
-    }
-    int64_t size = folder_file_size(store, path_target);
-    diag_line(store->diag, DIAG_WARN, "storage/recovery",
-              "segment does not continue the log and is put aside",
-              "partition=%s first_offset=%lld size=%lld file=%s remedy=\"its records are not "
-              "served; copied as %020lld.log into a folder of its own weir log dump reads it\"",
-              partition->name, (long long)base_offset, (long long)size, path_target,
-              (long long)base_offset);
-}
-
 /* Whether a file begins with a good batch at its base. One that cannot be looked at is an
  * error: taken for empty it would be put aside with all that follows. */
 static enum status recovery_begins(struct partition *partition, int64_t base_offset, int32_t *epoch,
@@ -577,41 +497,22 @@ static bool recovery_may_wait(const struct recovery *recovery)
                recovery->next_epoch;
 }
 
-/* P5: a write to that file failed. Another one takes its place, so that the log goes on behind a
- * segment that needs no look. */
-static enum status recovery_renew(struct partition *partition, int64_t base_offset)
-{
-    struct store *store = partition->store;
-    char path[STORE_PATH_SIZE];
-    recovery_drop_file(partition, base_offset);
-    store_path_offset(store, path, partition->name, base_offset, ".log");
-    struct op op = {
-        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_EXCLUSIVE};
-    int64_t file = ring_call(store->ring, &op);
-    if (file < 0) {
-        return STATUS_KAFKA_STORAGE_ERROR;
-    }
-    op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
-    (void)ring_call(store->ring, &op);
-    return recovery_sync_names(partition) < 0 ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK;
-}
-
 /* H2: the name of a hint is enough. */
-static bool recovery_is_hinted(struct partition *partition, const struct folder *folder,
-                               uint32_t index, int64_t offset_until)
+static enum status recovery_find_hint(struct partition *partition, const struct folder *folder,
+                                      uint32_t index, int64_t offset_until, bool *hinted)
 {
     int64_t base = folder->bases[index];
-    if (!folder_has(folder->hints, folder->hint_count, base)) {
-        return false;
+    *hinted = folder_has(folder->hints, folder->hint_count, base);
+    if (!*hinted) {
+        return STATUS_OK;
     }
     if (index + 1 == folder->base_count || folder->bases[index + 1] > offset_until) {
-        recovery_unlink(partition, base, ".hint"); /* it takes appends again */
-        return false;
+        *hinted = false;
+        return recovery_unlink(partition, base, ".hint"); /* it takes appends again */
     }
-    if (folder_has(folder->tails, folder->tail_count, base)) {
-        recovery_unlink(partition, base, ".tail");
-    }
-    return true;
+    return folder_has(folder->tails, folder->tail_count, base)
+               ? recovery_unlink(partition, base, ".tail")
+               : STATUS_OK;
 }
 
 /* *plain_offset: from there on no batch names a producer; INT64_MAX when nothing was walked. */
@@ -636,35 +537,33 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
             .plain_offset = INT64_MAX,
         };
         bool follows = true;
-        bool hinted = recovery_is_hinted(partition, folder, i, offset_until);
-        enum status status = hinted ? STATUS_OK : recovery_probe(&recovery);
+        bool hinted = false;
+        enum status status = recovery_find_hint(partition, folder, i, offset_until, &hinted);
+        if (status == STATUS_OK && !hinted) {
+            status = recovery_probe(&recovery);
+        }
         if (status == STATUS_OK && !hinted) {
             status = recovery_follows(&recovery, folder, i + 1, &follows);
         }
-        if (hinted && recovery.next_base == offset_until) {
-            for (uint32_t k = i + 2; k < folder->base_count; k++) {
-                recovery_drop_file(partition, folder->bases[k]);
-            }
+        if (status == STATUS_OK && hinted && recovery.next_base == offset_until) {
+            status = recovery_drop_files(partition, folder, i + 2);
             folder->base_count = i + 2;
             folder_forget_tail(folder); /* it goes with its log */
-            status = recovery_renew(partition, recovery.next_base);
+            if (status == STATUS_OK) {
+                status = recovery_renew(partition, recovery.next_base);
+            }
         }
         if (status == STATUS_OK && !follows) {
             /* Nothing behind this one was ever durable. */
-            for (uint32_t k = i + 1; k < folder->base_count; k++) {
-                recovery_drop_file(partition, folder->bases[k]);
-            }
+            status = recovery_drop_files(partition, folder, i + 1);
             if (recovery_sync_names(partition) < 0) { /* or they come back with a power cut */
                 status = STATUS_KAFKA_STORAGE_ERROR;
             }
             folder->base_count = i + 1;
             recovery.last = true;
             recovery.next_base = INT64_MAX;
-            if (recovery_sync_names(partition) < 0) {
-                status = STATUS_KAFKA_STORAGE_ERROR;
-            }
         }
-        if (hinted || (status == STATUS_OK && epochs_known && recovery_may_wait(&recovery))) {
+        if (status == STATUS_OK && (hinted || (epochs_known && recovery_may_wait(&recovery)))) {
             recovery_defer(segment, recovery.next_base, hinted);
         } else if (status == STATUS_OK) {
             status = recovery_segment(&recovery);

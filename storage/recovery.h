@@ -11,7 +11,8 @@
  *       and holds zeros alone may stay.
  *   R5  Run twice it finds the same.
  *   R6  Names are synced before what lies under them is believed to last: a process may have died
- *       between the making of a name and its sync, and a power cut may follow.
+ *       between the making of a name and its sync, and a power cut may follow. A name that has to
+ *       go and does not keeps the log closed (recovery_names.h).
  *
  *   hint, and one behind it  nothing is opened: its name says that it is sealed and durable
  *   sealed tail file         nothing of the log is read (written by older versions)
