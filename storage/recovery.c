@@ -139,13 +139,13 @@ static enum status recovery_load_rows(struct recovery *recovery)
     return STATUS_OK;
 }
 
-/* Copies [position, until) of the log into a file: 0 or -errno. */
-static int64_t recovery_copy(struct scan *scan, const char *path, int64_t position, int64_t until)
+/* Opens a file and writes [position, until) of the log there, from `target` on; synced when that is
+ * a copy. 0 or -errno. */
+static int64_t recovery_write(struct scan *scan, struct op open, int64_t position, int64_t until,
+                              int64_t target)
 {
     struct store *store = scan->store;
-    struct op op = {
-        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE};
-    int64_t file = ring_call(store->ring, &op);
+    int64_t file = ring_call(store->ring, &open);
     int64_t at = position;
     int64_t result = file;
     while (result >= 0 && at < until) {
@@ -157,23 +157,40 @@ static int64_t recovery_copy(struct scan *scan, const char *path, int64_t positi
             break;
         }
         struct iovec slice = {(void *)(uintptr_t)data, (size_t)part};
-        op = (struct op){.kind = OP_WRITE,
-                         .file = (int32_t)file,
-                         .vector = &slice,
-                         .vector_count = 1,
-                         .position = (uint64_t)(at - position)};
+        struct op op = {.kind = OP_WRITE,
+                        .file = (int32_t)file,
+                        .vector = &slice,
+                        .vector_count = 1,
+                        .position = (uint64_t)(at - position + target)};
         result = ring_call(store->ring, &op);
         at += part;
     }
-    if (result >= 0) {
-        op = (struct op){.kind = OP_SYNC, .file = (int32_t)file};
+    if (result >= 0 && (open.flags & OPEN_CREATE) != 0) {
+        struct op op = {.kind = OP_SYNC, .file = (int32_t)file};
         result = ring_call(store->ring, &op);
     }
     if (file >= 0) {
-        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+        struct op op = {.kind = OP_CLOSE, .file = (int32_t)file};
         (void)ring_call(store->ring, &op);
     }
     return result < 0 ? result : 0;
+}
+
+/*
+ * R3: what may have been in flight, one write, is written once more. A sync alone proves too
+ * little: where an earlier start's sync failed, the system takes the bytes for written, and the
+ * next sync has nothing to do.
+ */
+static int64_t recovery_write_again(struct scan *scan, int64_t walked_from)
+{
+    struct store *store = scan->store;
+    int64_t until = scan->segment->size;
+    int64_t from = until - RECOVERY_GAP > walked_from ? until - RECOVERY_GAP : walked_from;
+    char path[STORE_PATH_SIZE];
+    store_path_offset(store, path, scan->segment->partition->name, scan->segment->base_offset,
+                      ".log");
+    struct op open = {.kind = OP_OPEN, .path = path, .flags = OPEN_WRITE};
+    return from < until ? recovery_write(scan, open, from, until, from) : 0;
 }
 
 /* Puts [position, until) of the log aside before it is cut. An error: nothing may be cut. */
@@ -185,7 +202,9 @@ static int64_t recovery_keep_rest(struct scan *scan, struct partition *partition
     char path[STORE_PATH_SIZE];
     snprintf(suffix, sizeof(suffix), ".cut-%lld", (long long)position);
     store_path_offset(store, path, partition->name, scan->segment->base_offset, suffix);
-    int64_t result = recovery_copy(scan, path, position, until);
+    struct op open = {
+        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE};
+    int64_t result = recovery_write(scan, open, position, until, 0);
     if (result == 0) {
         result = recovery_sync_names(partition);
     }
@@ -230,12 +249,16 @@ static bool recovery_is_settled(struct scan *scan, int64_t position)
 }
 
 /* R2 to R4 for the file that stays open for appends, or was not sealed yet. */
-static int64_t recovery_settle(struct scan *scan, struct partition *partition, bool cut)
+static int64_t recovery_settle(struct scan *scan, struct partition *partition, int64_t walked_from,
+                               bool cut)
 {
     struct store *store = partition->store;
     struct segment *segment = scan->segment;
     int64_t position = segment->size;
-    int64_t result = 0;
+    int64_t result = recovery_write_again(scan, walked_from);
+    if (result < 0) {
+        return result;
+    }
     if (cut && scan->file_size > position) {
         int64_t until = recovery_rest_end(scan, position);
         if (until > position) {
@@ -302,6 +325,7 @@ static enum status recovery_walk(struct recovery *recovery)
         .epochs = &partition->epochs,
     };
     int64_t walked_offset = walk.offset;
+    int64_t walked_from = walk.position;
     scan_batches(&scan, &walk);
     if (scan.error == 0) {
         scan_finish(&scan, walk.position);
@@ -314,7 +338,7 @@ static enum status recovery_walk(struct recovery *recovery)
         bool cut = recovery->last || walk.offset >= recovery->next_base;
         bool idle = recovery->has_tail && walk.position == recovery->tail.position;
         if (!idle || !recovery_is_settled(&scan, walk.position)) {
-            result = recovery_settle(&scan, partition, cut);
+            result = recovery_settle(&scan, partition, walked_from, cut);
         }
         if (!cut) {
             recovery_note_hole(recovery, &scan);

@@ -6,7 +6,8 @@
  *   R2  From D on batches are walked; the first bad one ends the log, whatever lies behind it. Its
  *       bytes up to 4 MiB of zeros are kept aside as `<base>.cut-<position>`, and one line names
  *       them; where they cannot be kept nothing is cut and the log is not opened.
- *   R3  What the walk accepted is synced before the high watermark covers it.
+ *   R3  What the walk accepted is written once more, as far as it may have been in flight, and
+ *       synced before the high watermark covers it: a sync after one that failed proves nothing.
  *   R4  Behind the end the file is cut, so that no stale bytes remain; space that was taken ahead
  *       and holds zeros alone may stay.
  *   R5  Run twice it finds the same.
