@@ -176,6 +176,20 @@ void removal_due(struct store *store, uint64_t now_ns)
     }
 }
 
+/* What nobody brings any more. Not before all of them are out of the log: who is woken goes on with
+ * the next older segment, and would wait for that one. */
+static void removal_wake(struct partition *partition)
+{
+    for (int32_t i = 0; i < partition->retired_count; i++) {
+        struct segment *segment = partition->retired[i];
+        if (segment->aborted_lost) {
+            segment->rows_fault = -ENOENT;
+            segment_wake_rows(segment);
+        }
+        segment_wake_keys(segment, -ENOENT);
+    }
+}
+
 void removal_segments(struct partition *partition, int32_t count)
 {
     struct store *store = partition->store;
@@ -186,11 +200,6 @@ void removal_segments(struct partition *partition, int32_t count)
     for (int32_t i = 0; i < count; i++) {
         struct segment *segment = partition->segments[i];
         check(segment->sealed && segment->visible == segment->size);
-        if (segment->aborted_lost) { /* nobody replays it any more */
-            segment->rows_fault = -ENOENT;
-            segment_wake_rows(segment);
-        }
-        segment_wake_keys(segment, -ENOENT);
         slab_discard(segment);
         cache_forget(store, segment);
         file_condemn(store, segment);
@@ -211,6 +220,7 @@ void removal_segments(struct partition *partition, int32_t count)
         partition->quarantine_changed = true;
     }
     producers_forget_below(partition->producers, partition->log_start_offset);
+    removal_wake(partition);
     (void)removal_resume(partition);
     tend_start(partition);
 }
