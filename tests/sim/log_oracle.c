@@ -387,9 +387,9 @@ static int64_t oracle_compare(struct oracle *oracle, struct partition_read *read
         require(oracle_offset_last(entry) < read->high_watermark); /* O4 */
         require(at != 0 || oracle_offset_last(entry) >= read->offset);
         require(at != 0 || entry->size <= size);
-        entry->seen = true;
         at += entry->size;
-        if (at <= size) {
+        if (at <= size) { /* the first bytes alone may be those of another one with this offset */
+            entry->seen = true;
             offset = oracle_offset_last(entry) + 1;
         }
     }
