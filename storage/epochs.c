@@ -50,6 +50,30 @@ void epochs_cut_end(struct epochs *epochs, int64_t end_offset)
     }
 }
 
+bool epochs_learn(struct epochs *epochs, int32_t epoch, int64_t offset)
+{
+    int32_t index = epochs->count - 1;
+    while (index >= 0 && epochs->entries[index].epoch > epoch) {
+        index -= 1;
+    }
+    if (index == epochs->count - 1 && (index < 0 || epochs->entries[index].epoch < epoch)) {
+        return epochs_begin(epochs, epoch, offset);
+    }
+    if (index < 0 || epochs->entries[index].epoch != epoch || offset < 0 ||
+        epochs->entries[index].start_offset <= offset) {
+        return false;
+    }
+    epochs->entries[index].start_offset = offset;
+    int32_t first = index; /* E1: older ones that began there or later have no record */
+    while (first > 0 && epochs->entries[first - 1].start_offset >= offset) {
+        first -= 1;
+    }
+    memmove(&epochs->entries[first], &epochs->entries[index],
+            (size_t)(epochs->count - index) * sizeof(epochs->entries[0]));
+    epochs->count -= index - first;
+    return true;
+}
+
 /* Index of the last entry that starts at or below the offset; -1 when none does. */
 static int32_t epochs_floor(const struct epochs *epochs, int64_t offset)
 {

@@ -33,6 +33,9 @@ void epochs_init(struct epochs *epochs);
 bool epochs_equal(const struct epochs *a, const struct epochs *b);
 /* An epoch that is not newer than the last is ignored. True: the file must be written again. */
 bool epochs_begin(struct epochs *epochs, int32_t epoch, int64_t start_offset);
+/* A batch of the epoch lies at this offset: it began there at the latest. What the file says may be
+ * from before a cut, when the same epoch began further on. True: as above. */
+bool epochs_learn(struct epochs *epochs, int32_t epoch, int64_t offset);
 /* The log ends at end_offset: epochs that began there or later are gone. */
 void epochs_cut_end(struct epochs *epochs, int64_t end_offset);
 /* The log begins at log_start_offset: the epoch it lies in begins there. */

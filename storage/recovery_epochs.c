@@ -24,7 +24,7 @@ static enum status find_in_segment(struct partition *partition, struct segment *
             break;
         }
         if (header.leader_epoch >= 0) {
-            (void)epochs_begin(&partition->epochs, header.leader_epoch, header.base_offset);
+            (void)epochs_learn(&partition->epochs, header.leader_epoch, header.base_offset);
         }
         position += batch_size_of(data);
     }

@@ -216,7 +216,7 @@ void scan_batches(struct scan *scan, struct scan_walk *walk)
         }
         segment_note_batch(segment, walk->position, &header, size);
         if (walk->epochs != NULL && header.leader_epoch >= 0) {
-            (void)epochs_begin(walk->epochs, header.leader_epoch, header.base_offset);
+            (void)epochs_learn(walk->epochs, header.leader_epoch, header.base_offset);
         }
         walk->epoch = header.leader_epoch;
         walk->position += size;

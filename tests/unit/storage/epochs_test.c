@@ -204,6 +204,35 @@ static void odd_texts_are_refused(void **state)
     assert_int_equal(epochs.entries[0].start_offset, INT64_MAX);
 }
 
+static void expect_epochs(const struct epochs *epochs, const char *text)
+{
+    char found[512];
+    size_t size = epochs_encode(epochs, found, sizeof(found));
+    assert_bytes_equal(bytes_of((const uint8_t *)found, size), bytes_of_text(text));
+}
+
+/* A file from before a cut says that the epoch began further on than it did after it. */
+static void a_batch_tells_where_its_epoch_began(void **state)
+{
+    (void)state;
+    struct epochs epochs;
+    epochs_init(&epochs);
+    assert_true(epochs_learn(&epochs, 3, 40));
+    assert_true(epochs_begin(&epochs, 4, 74));
+    assert_false(epochs_learn(&epochs, 3, 50));
+    assert_false(epochs_learn(&epochs, 4, 80));
+    assert_true(epochs_learn(&epochs, 4, 68));
+    expect_epochs(&epochs, "0\n2\n3 40\n4 68\n");
+    assert_true(epochs_begin(&epochs, 5, 90));
+    assert_true(epochs_begin(&epochs, 7, 100));
+    assert_false(epochs_learn(&epochs, 6, 95)); /* it is not known, and never was the last */
+    assert_true(epochs_learn(&epochs, 7, 88));  /* so 5 had no record */
+    expect_epochs(&epochs, "0\n3\n3 40\n4 68\n7 88\n");
+    assert_true(epochs_learn(&epochs, 4, 40)); /* nor had 3 */
+    expect_epochs(&epochs, "0\n2\n4 40\n7 88\n");
+    assert_false(epochs_learn(&epochs, -1, 5));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +244,7 @@ int main(void)
         cmocka_unit_test(the_oldest_go_when_full),
         cmocka_unit_test(the_file_is_kafkas_text),
         cmocka_unit_test(round_trips_and_truncations),
+        cmocka_unit_test(a_batch_tells_where_its_epoch_began),
         cmocka_unit_test(odd_texts_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
