@@ -533,19 +533,19 @@ static enum status tree_plant(struct keytree *tree, const struct step *step)
     return leaf == NULL ? STATUS_NO_MEMORY : STATUS_PENDING;
 }
 
-/* Puts the record into the leaf that the place names, when it still is the key's. */
+/* Puts the record into the leaf that the place names, when it still is the key's and has room. */
 static enum status tree_insert_at(struct keytree *tree, const struct keytree_place *place,
-                                  uint32_t handle)
+                                  uint32_t handle, bool *full)
 {
     struct leaf *leaf = place->leaf;
     leaf_lock(tree, leaf);
     bool right = gate_is_still(place->gate, place->changes); /* K7 */
-    bool full = leaf->count == WIDTH;
-    if (right && !full) {
+    *full = right && leaf->count == WIDTH;
+    if (right && !*full) {
         leaf_insert(tree, leaf, handle);
     }
     leaf_unlock(tree, leaf);
-    return right && !full ? STATUS_OK : STATUS_PENDING;
+    return right && !*full ? STATUS_OK : STATUS_PENDING;
 }
 
 /* All the way, splitting what is full. */
@@ -572,21 +572,17 @@ static enum status tree_insert(struct keytree *tree, uint32_t handle)
         fences.high = index < view.count ? tree_separator(tree, inner, index) : fences.high;
         inner_step(inner, &view, index, &step, &node);
     }
-    struct leaf *leaf = (struct leaf *)node;
-    leaf_lock(tree, leaf);
-    bool full = leaf->count == WIDTH;
-    leaf_unlock(tree, leaf);
-    if (full) {
-        return tree_split_leaf(tree, &step, leaf, fences, handle);
-    }
-    return tree_insert_at(
-        tree, &(struct keytree_place){.gate = step.gate, .changes = step.changes, .leaf = leaf},
-        handle);
+    bool full;
+    struct keytree_place place = {.gate = step.gate, .changes = step.changes, .leaf = node};
+    enum status status = tree_insert_at(tree, &place, handle, &full);
+    return full ? tree_split_leaf(tree, &step, (struct leaf *)node, fences, handle) : status;
 }
 
 enum status keytree_insert(struct keytree *tree, uint32_t handle, const struct keytree_place *place)
 {
-    enum status status = place->leaf == NULL ? STATUS_PENDING : tree_insert_at(tree, place, handle);
+    bool full;
+    enum status status =
+        place->leaf == NULL ? STATUS_PENDING : tree_insert_at(tree, place, handle, &full);
     while (status == STATUS_PENDING) {
         status = tree_insert(tree, handle);
     }

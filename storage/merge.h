@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one k-way merge of sorted runs: scans and flushes of the memtable, key tables, compaction.
+ * The one k-way merge of sorted runs: scans of the memtable, key tables, compaction.
  *
  * A run is a cursor that stands on one item; the merge hands the items of all runs out in the order
  * of their keys' bytes. Equal keys come newest offset first (then by index of the run), or, with
