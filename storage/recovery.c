@@ -139,13 +139,16 @@ static enum status recovery_load_rows(struct recovery *recovery)
     return STATUS_OK;
 }
 
-/* Opens a file and writes [position, until) of the log there, from `target` on; synced when that is
- * a copy. 0 or -errno. */
-static int64_t recovery_write(struct scan *scan, struct op open, int64_t position, int64_t until,
-                              int64_t target)
+/* Writes [position, until) of the log again: where it stands, or, synced, as a copy of its own. 0
+ * or -errno. */
+static int64_t recovery_write(struct scan *scan, const char *path, bool copy, int64_t position,
+                              int64_t until)
 {
     struct store *store = scan->store;
-    int64_t file = ring_call(store->ring, &open);
+    struct op op = {.kind = OP_OPEN,
+                    .path = path,
+                    .flags = OPEN_WRITE | (copy ? OPEN_CREATE | OPEN_TRUNCATE : 0)};
+    int64_t file = ring_call(store->ring, &op);
     int64_t at = position;
     int64_t result = file;
     while (result >= 0 && at < until) {
@@ -157,20 +160,20 @@ static int64_t recovery_write(struct scan *scan, struct op open, int64_t positio
             break;
         }
         struct iovec slice = {(void *)(uintptr_t)data, (size_t)part};
-        struct op op = {.kind = OP_WRITE,
-                        .file = (int32_t)file,
-                        .vector = &slice,
-                        .vector_count = 1,
-                        .position = (uint64_t)(at - position + target)};
+        op = (struct op){.kind = OP_WRITE,
+                         .file = (int32_t)file,
+                         .vector = &slice,
+                         .vector_count = 1,
+                         .position = (uint64_t)(copy ? at - position : at)};
         result = ring_call(store->ring, &op);
         at += part;
     }
-    if (result >= 0 && (open.flags & OPEN_CREATE) != 0) {
-        struct op op = {.kind = OP_SYNC, .file = (int32_t)file};
+    if (result >= 0 && copy) {
+        op = (struct op){.kind = OP_SYNC, .file = (int32_t)file};
         result = ring_call(store->ring, &op);
     }
     if (file >= 0) {
-        struct op op = {.kind = OP_CLOSE, .file = (int32_t)file};
+        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
         (void)ring_call(store->ring, &op);
     }
     return result < 0 ? result : 0;
@@ -189,8 +192,7 @@ static int64_t recovery_write_again(struct scan *scan, int64_t walked_from)
     char path[STORE_PATH_SIZE];
     store_path_offset(store, path, scan->segment->partition->name, scan->segment->base_offset,
                       ".log");
-    struct op open = {.kind = OP_OPEN, .path = path, .flags = OPEN_WRITE};
-    return from < until ? recovery_write(scan, open, from, until, from) : 0;
+    return from < until ? recovery_write(scan, path, false, from, until) : 0;
 }
 
 /* Puts [position, until) of the log aside before it is cut. An error: nothing may be cut. */
@@ -202,9 +204,7 @@ static int64_t recovery_keep_rest(struct scan *scan, struct partition *partition
     char path[STORE_PATH_SIZE];
     snprintf(suffix, sizeof(suffix), ".cut-%lld", (long long)position);
     store_path_offset(store, path, partition->name, scan->segment->base_offset, suffix);
-    struct op open = {
-        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE};
-    int64_t result = recovery_write(scan, open, position, until, 0);
+    int64_t result = recovery_write(scan, path, true, position, until);
     if (result == 0) {
         result = recovery_sync_names(partition);
     }
