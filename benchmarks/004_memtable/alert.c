@@ -191,8 +191,10 @@ static void row_revert(struct suite *suite)
     struct row row = suite_row("revert", 1, FIGURE_NS, NULL);
     snprintf(row.params, sizeof(row.params), "from=32 to=1 keys=%llu",
              (unsigned long long)suite->key_count);
-    void *from = suite_filled(
-        suite, &(struct form){.shards = 32, .locks = MEMTABLE_LOCKS_SHARDS, .seed = SUITE_SEED});
+    void *from = suite_filled(&table_memtable, &(struct form){.shards = 32,
+                                                              .locks = MEMTABLE_LOCKS_SHARDS,
+                                                              .key_count = suite->key_count,
+                                                              .seed = SUITE_SEED});
     row_begin(&row);
     struct revert_sink sink = {
         .sink = {.take = revert_take},

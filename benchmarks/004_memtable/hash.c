@@ -93,7 +93,8 @@ static void rows_memory(struct suite *suite)
             continue;
         }
         row_begin(&row);
-        void *table = suite_filled(suite, &(struct form){.shards = cases[i].shards,
+        void *table =
+            suite_filled(&table_memtable, &(struct form){.shards = cases[i].shards,
                                                          .bloom_rate = cases[i].bloom_rate,
                                                          .key_count = suite->key_count,
                                                          .seed = SUITE_SEED});

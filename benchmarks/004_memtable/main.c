@@ -55,11 +55,11 @@ double suite_fill(const struct table_kind *kind, void *table, uint64_t key_count
     return drive.seconds;
 }
 
-void *suite_filled(const struct suite *suite, const struct form *form)
+void *suite_filled(const struct table_kind *kind, const struct form *form)
 {
     struct latency *latency = calloc(1, sizeof(*latency));
-    void *table = table_memtable.open(form);
-    suite_fill(&table_memtable, table, suite->key_count, 1, latency);
+    void *table = kind->open(form);
+    suite_fill(kind, table, form->key_count, 1, latency);
     free(latency);
     return table;
 }

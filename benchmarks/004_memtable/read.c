@@ -16,16 +16,12 @@ struct get_case {
 /* Tables are filled when the first row that is wanted needs them. 0: the plain one. */
 static void *get_table(const struct get_case *get, int index)
 {
-    const struct table_kind *kind = index == 0 ? &table_plain : &table_memtable;
-    void *table = kind->open(&(struct form){.shards = 32,
-                                            .locks = MEMTABLE_LOCKS_SHARDS,
-                                            .bloom_rate = get->bloom_rate,
-                                            .key_count = get->key_count,
-                                            .seed = SUITE_SEED});
-    struct latency *latency = calloc(1, sizeof(*latency));
-    suite_fill(kind, table, get->key_count, 1, latency);
-    free(latency);
-    return table;
+    return suite_filled(index == 0 ? &table_plain : &table_memtable,
+                        &(struct form){.shards = 32,
+                                       .locks = MEMTABLE_LOCKS_SHARDS,
+                                       .bloom_rate = get->bloom_rate,
+                                       .key_count = get->key_count,
+                                       .seed = SUITE_SEED});
 }
 
 /* The memtable's figure is the time of one get; the plain map is its anchor. */
@@ -209,10 +205,11 @@ static void rows_scan(struct suite *suite)
             for (size_t s = 0; s < ARRAY_COUNT(shards); s++) {
                 if (suite_wants(suite, "scan", &rows[s])) {
                     if (tables[s] == NULL) {
-                        tables[s] =
-                            suite_filled(suite, &(struct form){.shards = shards[s],
-                                                               .locks = MEMTABLE_LOCKS_SHARDS,
-                                                               .seed = SUITE_SEED});
+                        tables[s] = suite_filled(&table_memtable,
+                                                 &(struct form){.shards = shards[s],
+                                                                .key_count = suite->key_count,
+                                                                .locks = MEMTABLE_LOCKS_SHARDS,
+                                                                .seed = SUITE_SEED});
                     }
                     scan_run(suite, table_of(tables[s]), counts[c], &rows[s]);
                 }

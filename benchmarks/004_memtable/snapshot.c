@@ -129,8 +129,10 @@ static void stage_note(struct row *row, const struct stage *stage, const struct 
 static void stage_run(struct suite *suite, enum memtable_locks locks, int writer_count,
                       struct row *row)
 {
-    void *table =
-        suite_filled(suite, &(struct form){.shards = 32, .locks = locks, .seed = SUITE_SEED});
+    void *table = suite_filled(&table_memtable, &(struct form){.shards = 32,
+                                                               .locks = locks,
+                                                               .key_count = suite->key_count,
+                                                               .seed = SUITE_SEED});
     uint32_t flush_count = suite->options.full ? 100 : 20;
     struct stage *stage = aligned_alloc(64, sizeof(*stage));
     *stage = (struct stage){.memtable = table_of(table),

@@ -20,8 +20,8 @@ struct row suite_row(const char *name, int threads, enum figure figure, struct l
 /* Whether the command line asks for the row, here called "name params". */
 bool suite_wants(const struct suite *suite, const char *name, const struct row *row);
 const char *suite_locks_name(enum memtable_locks locks);
-/* A memtable of this form that holds every key of the suite. */
-void *suite_filled(const struct suite *suite, const struct form *form);
+/* A table of this form that holds its key_count keys. */
+void *suite_filled(const struct table_kind *kind, const struct form *form);
 /* Puts every key once from `threads` threads; the seconds it took. */
 double suite_fill(const struct table_kind *kind, void *table, uint64_t key_count, int threads,
                   struct latency *latency);

@@ -117,9 +117,11 @@ static void rows_paced(struct suite *suite)
             if (!suite_wants(suite, "paced", &row)) {
                 continue;
             }
-            struct form form = {
-                .shards = shards, .locks = MEMTABLE_LOCKS_SHARDS, .seed = SUITE_SEED};
-            void *table = suite_filled(suite, &form);
+            struct form form = {.shards = shards,
+                                .locks = MEMTABLE_LOCKS_SHARDS,
+                                .key_count = suite->key_count,
+                                .seed = SUITE_SEED};
+            void *table = suite_filled(&table_memtable, &form);
             struct drive drive = {
                 .kind = &table_memtable,
                 .table = table,
