@@ -38,62 +38,14 @@ static bool map_reserve_slot(struct key_map *map)
     uint64_t before = map->slots.block_size;
     bool reserved = key_slots_reserve(&map->slots, map->blocks->supply);
     map->size += map->slots.block_size - before;
-    map->held += map->slots.block_size - before;
     return reserved;
-}
-
-static size_t room_size(const struct key_room *room)
-{
-    return (size_t)(room->end - room->cursor);
-}
-
-/* A block is a 16th of what the map has, so that a shard with a few keys is small and one with many
- * wastes little. */
-static bool map_add_block(struct key_map *map, size_t record_size)
-{
-    uint64_t wanted = map->held / 16 & ~(uint64_t)15;
-    wanted = wanted < KEY_BLOCK_SIZE_MIN   ? KEY_BLOCK_SIZE_MIN
-             : wanted > KEY_BLOCK_SIZE_MAX ? KEY_BLOCK_SIZE_MAX
-                                           : wanted;
-    uint64_t least = sizeof(struct key_block) + record_size;
-    wanted = wanted < least ? least : wanted;
-    struct key_room room;
-    if (!key_blocks_add(map->blocks, wanted, &room)) {
-        return false;
-    }
-    if (room_size(&map->newest) > room_size(&map->spare)) {
-        map->spare = map->newest;
-    }
-    map->newest = room;
-    map->held += wanted;
-    return true;
 }
 
 uint32_t key_map_make(struct key_map *map, struct bytes key)
 {
-    size_t size = (sizeof(struct key_record) + key.size + 7) & ~(size_t)7;
-    if (key.size > UINT32_MAX || !map_reserve_slot(map)) {
-        return 0;
-    }
-    bool spare = room_size(&map->spare) >= size;
-    if (!spare && room_size(&map->newest) < size && !map_add_block(map, size)) {
-        return 0;
-    }
-    struct key_room *room = spare ? &map->spare : &map->newest;
-    const struct key_block *block = key_blocks_at(map->blocks, room->block);
-    size_t place = (size_t)(room->cursor - (const uint8_t *)block) / KEY_PLACE_UNIT;
-    check(place >> KEY_PLACE_BITS == 0);
-    struct key_record *record = (struct key_record *)(void *)room->cursor;
-    /* No handle could name what comes behind a large record. */
-    bool alone = block->size > KEY_BLOCK_SIZE_MAX;
-    room->cursor = alone ? room->end : room->cursor + size;
-    map->size += size;
-    map->payload += size;
-    record->key_size = (uint32_t)key.size;
-    if (key.size > 0) {
-        memcpy(record->key, key.data, key.size);
-    }
-    return room->block << KEY_PLACE_BITS | (uint32_t)place;
+    uint32_t handle = map_reserve_slot(map) ? key_blocks_make(map->blocks, key) : 0;
+    map->size += handle == 0 ? 0 : key_record_size(key);
+    return handle;
 }
 
 void key_map_add(struct key_map *map, uint64_t hash, uint32_t handle)
@@ -112,7 +64,6 @@ uint64_t key_map_check(const struct key_map *map)
         }
     }
     check(count == map->slots.count);
-    check(map->payload <= map->size);
-    check(map->size <= map->held);
+    check(map->slots.block_size <= map->size);
     return sum;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The keys of one shard of a memtable, by hash: records in blocks, and slots that find them. It
- * only grows: a removed key keeps its record, so memory is bounded by the distinct keys.
+ * The keys of one shard of a memtable, by hash: slots that find their records. It only
+ * grows: a removed key keeps its record, so memory is bounded by the distinct keys.
  *
  * No locks of its own: one caller at a time, or any number that find.
  *
@@ -15,12 +15,8 @@
 
 struct key_map {
     struct key_slots slots;
-    struct key_blocks *blocks; /* borrowed */
-    struct key_room newest;
-    struct key_room spare; /* what an older block had left */
-    uint64_t size;         /* bytes of records and slots */
-    uint64_t payload;      /* bytes of records alone */
-    uint64_t held;         /* bytes of its blocks and slots */
+    struct key_blocks *blocks; /* borrowed; of all shards */
+    uint64_t size;             /* bytes of records and slots */
 };
 
 void key_map_init(struct key_map *map, struct key_blocks *blocks);

@@ -30,6 +30,12 @@ struct key_record {
 
 _Static_assert(sizeof(struct key_record) == 32, "what is said of memory counts on it");
 
+/* Bytes that the record of a key takes: a multiple of 8. */
+static inline uint64_t key_record_size(struct bytes key)
+{
+    return (sizeof(struct key_record) + key.size + 7) & ~(uint64_t)7;
+}
+
 static inline struct bytes key_record_key(const struct key_record *record)
 {
     return (struct bytes){record->key, record->key_size};

@@ -25,8 +25,8 @@
 
 struct keyed;
 
-/* size_max: bytes of memtable and held-back keys. Each shard of the memtable with a key in it takes
- * 2.5 KiB at least. NULL: the heap has no room. */
+/* size_max: bytes of memtable and held-back keys. The first key takes 3.2 KiB, ten 4.4, a hundred
+ * 16. NULL: the heap has no room. */
 [[nodiscard]] struct keyed *keyed_open(struct heap *heap, uint64_t hash_seed, uint64_t size_max,
                                        uint32_t shard_count);
 void keyed_close(struct keyed *keyed);

@@ -95,7 +95,6 @@ static void shard_count_up(struct memtable_shard *shard)
     uint64_t filters = half_bloom_size(first) + half_bloom_size(second);
     counter_set(&shard->count, first->live + second->live);
     counter_set(&shard->size, first->map.size + second->map.size + filters);
-    counter_set(&shard->held, first->map.held + second->map.held + filters);
     counter_set(&shard->filters, filters);
 }
 
@@ -262,7 +261,6 @@ static enum status shard_put(struct memtable *memtable, struct memtable_shard *s
 {
     shard_turn(shard, atomic_load(&memtable->generation));
     struct memtable_half *half = shard_active(shard);
-    uint64_t held = half->map.held;
     struct key_record *record = key_map_find(&half->map, item->key, hash);
     bool counts = record == NULL;
     if (record == NULL) {
@@ -275,7 +273,7 @@ static enum status shard_put(struct memtable *memtable, struct memtable_shard *s
         half->live += after - before;
         counts = counts || after != before;
     }
-    if (counts || held != half->map.held) {
+    if (counts) {
         shard_count_up(shard);
     }
     return record == NULL ? STATUS_NO_MEMORY : STATUS_OK;
@@ -509,7 +507,6 @@ struct memtable_shard_counters memtable_shard_counters(const struct memtable *me
         .count = counter_get(&from->count),
         .size = counter_get(&from->size),
         .filters = counter_get(&from->filters),
-        .held = counter_get(&from->held),
         .write_ops = counter_get(&from->write_ops),
         .read_ops = counter_get(&from->read_ops),
         .contention = counter_get(&from->contention),
@@ -524,15 +521,12 @@ struct memtable_shard_counters memtable_counters(const struct memtable *memtable
         sum.count += one.count;
         sum.size += one.size;
         sum.filters += one.filters;
-        sum.held += one.held;
         sum.write_ops += one.write_ops;
         sum.read_ops += one.read_ops;
         sum.contention += one.contention;
     }
     for (int i = 0; i < 2; i++) {
-        const struct memtable_generation *generation = &memtable->generations[i];
-        sum.size += counter_get(&generation->tree.size);
-        sum.held += counter_get(&generation->tree.held) + counter_get(&generation->blocks.held);
+        sum.size += counter_get(&memtable->generations[i].tree.size);
     }
     return sum;
 }

@@ -131,7 +131,6 @@ struct memtable_shard_counters {
     uint64_t count;      /* keys */
     uint64_t size;       /* bytes of records, slots and filters */
     uint64_t filters;    /* bytes of filters alone */
-    uint64_t held;       /* bytes of blocks, slots and filters, with what is not used yet */
     uint64_t write_ops;  /* puts and removes */
     uint64_t read_ops;   /* gets */
     uint64_t contention; /* times the lock was not free */
@@ -140,9 +139,9 @@ struct memtable_shard_counters {
 uint32_t memtable_shard_count(const struct memtable *memtable);
 struct memtable_shard_counters memtable_shard_counters(const struct memtable *memtable,
                                                        uint32_t shard);
-/* Of all shards, and the tree over them. `held` counts what is drawn from size_max. */
+/* Of all shards, and the tree over them. */
 struct memtable_shard_counters memtable_counters(const struct memtable *memtable);
-/* Bytes drawn from size_max now. */
+/* Bytes drawn from size_max now, with what is not used yet. */
 uint64_t memtable_size(const struct memtable *memtable);
 /* Blocks acquired so far: what a put may allocate, and nothing else. */
 uint64_t memtable_allocations(const struct memtable *memtable);

@@ -23,7 +23,7 @@ void memtable_metrics_read(struct memtable_metrics *metrics, struct memtable *me
     double mean = (double)total / metrics->shard_count;
     metrics->imbalance = total == 0 ? 1.0 : (double)largest / mean;
     double used = (double)(metrics->sum.size - metrics->sum.filters);
-    metrics->overhead = used == 0 ? 0.0 : (double)metrics->sum.held / used - 1.0;
+    metrics->overhead = used == 0 ? 0.0 : (double)memtable_size(memtable) / used - 1.0;
     memtable_latencies(memtable, &metrics->latencies);
 }
 

@@ -33,7 +33,6 @@ struct memtable_shard {
     _Atomic uint64_t count;
     _Atomic uint64_t size;
     _Atomic uint64_t filters;
-    _Atomic uint64_t held;
     _Atomic uint64_t write_ops;
     _Atomic uint64_t read_ops;
     _Atomic uint64_t contention;

@@ -38,8 +38,11 @@ void drive_run(struct drive *drive);
 
 /* A cheap clock: the processor's counter where it has one. */
 uint64_t tick_now(void);
-double tick_ns(void); /* of one tick; measured at the first call of drive_init_clock() */
-void drive_init_clock(void);
+void drive_init_clock(void); /* once, before what follows */
+double tick_ns(void);        /* of one tick */
+/* Nanoseconds of what lies between two reads, without what the reads take themselves. */
+uint64_t tick_span(uint64_t begin, uint64_t end);
+double tick_cost_ns(void); /* what is taken off */
 
 /* Ranks by Zipf's law, scattered over 0..count-1 by a hash. */
 struct zipf {

@@ -64,7 +64,7 @@ static void *stage_writer_run(void *argument)
         bool met = atomic_load(&stage->turning);
         uint64_t begin = tick_now();
         check(memtable_put(stage->memtable, &item, 1, &taken) == STATUS_OK);
-        uint64_t ns = (uint64_t)((double)(tick_now() - begin) * tick_ns());
+        uint64_t ns = tick_span(begin, tick_now());
         met = met || atomic_load(&stage->turning);
         latency_add(met ? &writer->meeting : &writer->others, ns);
     }

@@ -118,7 +118,7 @@ static void *client_run(void *argument)
     for (uint64_t i = 0; i < client->op_count; i++) {
         uint64_t begin = tick_now();
         client_op(client, &random);
-        latency_add(&client->latency, (uint64_t)((double)(tick_now() - begin) * tick_ns()));
+        latency_add(&client->latency, tick_span(begin, tick_now()));
     }
     client->end_ns = clock_ns();
     return NULL;

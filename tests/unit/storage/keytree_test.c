@@ -80,7 +80,7 @@ static void world_check(const struct world *world)
 {
     assert_int_equal(keytree_check(&world->tree), key_map_check(&world->map));
     assert_int_equal(world->map.slots.count, world->count);
-    uint64_t held = world->map.held + world->tree.held + world->blocks.held;
+    uint64_t held = world->map.slots.block_size + world->tree.held + world->blocks.held;
     assert_int_equal(held, world->supply.size);
 }
 
@@ -326,6 +326,30 @@ static void large_keys_get_blocks_of_their_own(void **state)
     world_close(&world);
 }
 
+/* N4. */
+static void records_of_two_maps_lie_one_behind_the_other(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, UINT64_C(1) << 24);
+    struct key_map other;
+    key_map_init(&other, &world.blocks);
+    uint32_t apart = 0;
+    const uint8_t *end = NULL;
+    for (uint32_t i = 0; i < 1000; i++) {
+        struct model_key key;
+        make_key(NULL, 0, i, &key);
+        uint32_t handle = key_map_make(i % 2 == 0 ? &world.map : &other, bytes_of_model(&key));
+        assert_int_not_equal(handle, 0);
+        const uint8_t *record = (const uint8_t *)key_blocks_record(&world.blocks, handle);
+        apart += record != end;
+        end = record + key_record_size(bytes_of_model(&key));
+    }
+    assert_int_equal(apart, world.blocks.count);
+    key_map_deinit(&other);
+    world_close(&world);
+}
+
 /* A hash that says nothing: keys alone decide. */
 static void keys_of_one_hash_are_told_apart(void **state)
 {
@@ -387,6 +411,7 @@ int main(void)
         cmocka_unit_test(ascending_keys_fill_their_leaves),
         cmocka_unit_test(a_refused_key_leaves_a_whole_tree),
         cmocka_unit_test(large_keys_get_blocks_of_their_own),
+        cmocka_unit_test(records_of_two_maps_lie_one_behind_the_other),
         cmocka_unit_test(keys_of_one_hash_are_told_apart),
         cmocka_unit_test(heads_order_as_keys_do),
     };
