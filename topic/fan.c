@@ -158,6 +158,7 @@ static void read_done(struct partition_read *read)
     struct fan_group *group = task->group;
     task->status = read->status;
     group->size_left -= read->size < group->size_left ? read->size : group->size_left;
+    group->found = group->found || read->size > 0;
     group->running = task->next;
     group->task_pending--;
     if (!group->stepping) {
@@ -186,7 +187,7 @@ static void reads_step(struct fan_group *group)
         task->read.done = read_done;
         if (task->read.size_max > group->size_left) {
             task->read.size_max = (uint32_t)group->size_left;
-            task->read.first_whole = task == group->first || group->size_left > 0;
+            task->read.first_whole = !group->found || group->size_left > 0; /* KIP-74 */
         }
         partition_read(task->partition, &task->read);
         if (group->task_pending == pending) {
@@ -243,6 +244,7 @@ static void group_run(struct fan_group *group)
     if (group->first->kind == TASK_READ) {
         group->task_pending = count;
         group->size_left = group->fan->read_size_max;
+        group->found = false;
         group->running = group->first;
         reads_step(group);
         return;

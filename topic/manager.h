@@ -122,6 +122,7 @@ struct fan_group {
     struct task *running; /* reads go one after the other */
     int32_t task_pending;
     uint64_t size_left; /* bytes the reads of this group may still take */
+    bool found;         /* one of them has found some */
     bool stepping;
     bool watching; /* owner's */
 };

@@ -530,6 +530,31 @@ def fetch_size_max(broker, size_max):
         return error
 
 
+@case([b"last"])
+def fetch_size_max_beside_empty(broker):
+    """The first partition that has something sends a batch, however little is allowed and however
+    many without anything stand before it."""
+    topic = broker.prefix + "wide"
+    with broker.connect() as connection:
+        assert wire.create_topic(connection, topic, count=8) == 0
+        deadline = time.monotonic() + 10
+        while wire.list_offsets(connection, topic, -1, 7)[0] != 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert wire.produce(connection, topic, batch([record(b"last")]), 7)[0] == 0
+        asked = wire.array([int32(index) + int64(0) + int32(1 << 20) for index in range(8)])
+        reader = connection.request(
+            wire.FETCH, 4, int32(-1) + int32(500) + int32(1) + int32(0) + int8(0) +
+            wire.array([string(topic) + asked]))
+        reader.int32()
+        assert reader.int32() == 1 and reader.string() == topic
+        found = []
+        for _ in range(reader.int32()):
+            reader.take(4 + 2 + 8 + 8)
+            reader.take(16 * max(reader.int32(), 0))
+            found.append(reader.bytes())
+        return [b"last" for data in found if b"last" in data]
+
+
 @cases({3, 35, 42, 0}, local=-4, tiered=-5, unknown=-77)
 def list_offsets_time(broker, time_ms):
     """Special values of a later version."""
