@@ -5,11 +5,12 @@
  *
  *   log start <= last stable <= high watermark == durable <= end
  *
- * P1  The high watermark moves only when a DSYNC write that covers it has completed, batch by
- * batch. P2  Offsets are dense: the next batch begins where the last one ended. P3  Nobody is told
- * of a record before the high watermark has passed it: no answer, no read, no watch. P4  Answers of
- * one partition are given in offset order. P5  A failed write is never retried on its file; waiters
- * get KAFKA_STORAGE_ERROR (see recovery.h).
+ * P1  The high watermark moves batch by batch, when a DSYNC write that covers it has completed.
+ * P2  Offsets are dense: the next batch begins where the last one ended.
+ * P3  Nobody is told of a record before the high watermark has passed it: no answer, no read, no
+ *     watch.
+ * P4  Answers of one partition are given in offset order.
+ * P5  A failed write is never retried on its file; waiters get KAFKA_STORAGE_ERROR (recovery.h).
  *
  * States: OPEN serves all; FULL (no space, or no descriptor for a file) refuses appends and tries
  * again each second; FAILED is read-only until restart. Reads go on in all three.
@@ -96,6 +97,13 @@ struct aborted_transaction {
     int64_t first_offset;
 };
 
+/* Where a batch lies in the log: at byte `position` of the segment that begins at `base_offset`. */
+struct partition_place {
+    bool known;
+    int64_t base_offset;
+    int64_t position;
+};
+
 /*
  * Bytes from the batch that contains `offset` on, whole from its first byte; the end may be cut
  * anywhere except inside the first batch. Slices stay valid (pinned) until
@@ -118,6 +126,7 @@ struct partition_read {
     const struct bytes *slices; /* inline_slices or pages */
     int32_t slice_count;
     size_t size;
+    struct partition_place place; /* of the first byte; not known when there is none */
     struct aborted_transaction
         *aborted; /* read_committed: sorted by first offset; heap of the store */
     int32_t aborted_count;
@@ -137,9 +146,13 @@ void partition_read_release(struct partition *partition, struct partition_read *
  * Fires once, when at least size_wanted bytes are readable from `offset` (up to the high watermark,
  * or the last stable offset), or the partition fails, is deleted or closed. Firing detaches it. It
  * may fire inside partition_watch_add() when the condition holds already.
+ *
+ * Never too late. Too early by less than a block where `place` is not known and the offset is not
+ * the high watermark either, or while a transaction is open.
  */
 struct partition_watch {
     int64_t offset;
+    struct partition_place place; /* of the batch that holds the offset, as its last read told */
     uint32_t size_wanted;
     enum partition_isolation isolation;
     void (*fire)(struct partition_watch *watch);
@@ -149,9 +162,6 @@ struct partition_watch {
 
 void partition_watch_add(struct partition *partition, struct partition_watch *watch);
 void partition_watch_remove(struct partition_watch *watch); /* idle ones are left alone */
-/* Bytes readable now from `offset`, a quick estimate exact to one block. */
-uint64_t partition_readable_size(const struct partition *partition, int64_t offset,
-                                 enum partition_isolation isolation);
 
 /* ---- look up ---- */
 
@@ -179,8 +189,8 @@ struct partition_lookup {
 
 void partition_lookup(struct partition *partition, struct partition_lookup *lookup);
 
-/* KIP-320. Requested == newest epoch: (it, end). Older: (floor epoch, start of the next). Below the
- * oldest: (requested, start of the first). Higher: (-1, -1). */
+/* KIP-320. Requested == newest epoch: (it, high watermark). Older: (floor epoch, start of the
+ * next). Below the oldest: (requested, start of the first). Higher: (-1, -1). */
 struct partition_epoch_end {
     int32_t epoch;
     int64_t end_offset;

@@ -192,6 +192,7 @@ static void read_serve(struct read_state *state)
     check(at == state->end);
     read->slices = slices;
     read->size = (size_t)(state->end - state->position);
+    read->place = (struct partition_place){true, state->segment->base_offset, state->position};
     state->segment->read_position = state->end;
     enum status status =
         read->isolation == READ_COMMITTED ? read_list_aborted(state, decided) : STATUS_OK;
@@ -481,6 +482,7 @@ void partition_read(struct partition *partition, struct partition_read *read)
     read->slices = read->inline_slices;
     read->slice_count = 0;
     read->size = 0;
+    read->place.known = false;
     read->aborted = NULL;
     read->aborted_count = 0;
     read->high_watermark = partition->high_watermark;

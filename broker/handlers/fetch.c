@@ -350,6 +350,7 @@ static void fetch_watch(struct fetch_state *state, uint64_t found)
         struct fetch_item *item = &state->items[i];
         item->task.watch = (struct partition_watch){
             .offset = item->asked.offset,
+            .place = item->task.read.place,
             .size_wanted = (uint32_t)(item->available + share),
             .isolation = item->task.read.isolation,
         };

@@ -260,6 +260,47 @@ static void test_watch(void **state)
     log_world_close(&world);
 }
 
+/* Who waits at the end counts what came since, not what else lies in the block; nor does who waits
+ * further back, once a read told where. */
+static void test_watch_exact(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 21});
+    struct partition_config config = log_config_default();
+    struct partition *partition = open_one(&world, &config, true);
+    struct sent sent[6] = {0};
+    send(partition, &sent[0], 1, 1, 40000, 1000);
+    assert_true(log_world_until(&world, &sent[0].done, 10000));
+    struct watched watched;
+    watch_at(partition, &watched, 1, 5000);
+    for (int i = 1; i <= 3; i++) {
+        send(partition, &sent[i], 1, 1, 1000, 1000);
+        assert_true(log_world_until(&world, &sent[i].done, 10000));
+        assert_int_equal(watched.fired, 0);
+    }
+    partition_watch_remove(&watched.watch);
+    struct got got;
+    fetch(&world, partition, &got, 2, 1000000);
+    free(got.bytes);
+    assert_int_equal(got.read.size, sent[2].append.size + sent[3].append.size);
+    assert_true(got.read.place.known);
+    watched.watch.offset = 2;
+    watched.watch.place = got.read.place;
+    watched.watch.size_wanted = (uint32_t)(got.read.size + sent[0].append.size);
+    partition_watch_add(partition, &watched.watch);
+    assert_int_equal(watched.fired, 0);
+    send(partition, &sent[4], 1, 1, 1000, 1000);
+    assert_true(log_world_until(&world, &sent[4].done, 10000));
+    assert_int_equal(watched.fired, 0);
+    send(partition, &sent[5], 1, 1, 40000, 1000);
+    assert_true(log_world_until(&world, &sent[5].done, 10000));
+    assert_int_equal(watched.fired, 1);
+    partition_close(partition, true);
+    free_sent(sent, 6);
+    log_world_close(&world);
+}
+
 static void test_log_append_time(void **state)
 {
     (void)state;
@@ -724,13 +765,13 @@ static void test_no_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append_read),    cmocka_unit_test(test_offsets_and_sizes),
-        cmocka_unit_test(test_watch),          cmocka_unit_test(test_log_append_time),
-        cmocka_unit_test(test_epochs),         cmocka_unit_test(test_epochs_of_tail),
-        cmocka_unit_test(test_retention),      cmocka_unit_test(test_remove),
-        cmocka_unit_test(test_other_topic_id), cmocka_unit_test(test_straddling),
-        cmocka_unit_test(test_no_allocation),  cmocka_unit_test(test_no_space_ahead),
-        cmocka_unit_test(test_no_descriptor),
+        cmocka_unit_test(test_append_read),     cmocka_unit_test(test_offsets_and_sizes),
+        cmocka_unit_test(test_watch),           cmocka_unit_test(test_watch_exact),
+        cmocka_unit_test(test_log_append_time), cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_epochs_of_tail),  cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_remove),          cmocka_unit_test(test_other_topic_id),
+        cmocka_unit_test(test_straddling),      cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_no_space_ahead),  cmocka_unit_test(test_no_descriptor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
