@@ -402,21 +402,19 @@ static void fetch_given_back(struct fan *fan)
 static bool fetch_is_enough(struct fetch_state *state)
 {
     uint64_t found = 0;
+    bool refused = false;
     for (int32_t i = 0; i < state->item_count; i++) {
         struct fetch_item *item = &state->items[i];
         if (item->task.status == STATUS_NO_MEMORY) {
             item->task.status = STATUS_OK; /* cache share spent: no bytes now, more next time */
-            item->task.read.size = 0;
         }
-        if (item->task.status != STATUS_OK) {
-            return true;
-        }
+        refused = refused || item->task.status != STATUS_OK;
         item->available = item->task.read.size;
         found += item->available;
     }
     state->found = found;
     bool held_back = found > 0 && found == state->found_last;
-    return found >= bytes_wanted(state) || held_back || state->item_count == 0 ||
+    return refused || found >= bytes_wanted(state) || held_back || state->item_count == 0 ||
            state->abandoned || state->request->core->stopping ||
            ring_now_ns(state->request->core->ring) >= state->deadline_ns;
 }

@@ -57,6 +57,13 @@ static inline enum status handler_unknown(bool by_id)
     return by_id ? STATUS_UNKNOWN_TOPIC_ID : STATUS_UNKNOWN_TOPIC_OR_PARTITION;
 }
 
+/* For partitions. Without memory is not for good, but clients give up on a code that Kafka does not
+ * have; this one they try again. */
+static inline int16_t handler_partition_code(enum status status)
+{
+    return status_code(status == STATUS_NO_MEMORY ? STATUS_KAFKA_STORAGE_ERROR : status);
+}
+
 /* Bits of AclOperation that mean something on each kind of resource. Without an authorizer every
  * client may do everything, and is told so, as Apache Kafka does. */
 enum {

@@ -114,7 +114,7 @@ static void list_answer(struct request *request)
     struct list_state *state = request->handler_state;
     for (int32_t i = 0; i < state->item_count; i++) {
         const struct list_item *item = &state->items[i];
-        item->out->error_code = status_code(item->task.status);
+        item->out->error_code = handler_partition_code(item->task.status);
         if (item->task.status == STATUS_OK) {
             item->out->timestamp = item->task.lookup.timestamp_found;
             item->out->offset = item->task.lookup.offset;

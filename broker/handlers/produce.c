@@ -63,7 +63,7 @@ struct produce_state {
 static void partition_fail(struct produce_state *state, struct produce_response_partition *out,
                            enum status status, const char *message)
 {
-    out->error_code = status_code(status);
+    out->error_code = handler_partition_code(status);
     out->base_offset = -1;
     if (message != NULL) {
         out->error_message = bytes_of_text(message);
