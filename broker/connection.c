@@ -11,10 +11,23 @@
 #define READ_AHEAD_MAX MIB
 /* With more small requests in flight than this the connection streams, and pages are too small. */
 #define REQUESTS_OF_A_PAGE 2
+/* A frame above this part of a core's request memory is a large one (C7). */
+#define FRAME_LARGE_PART 32
 
 static bool input_is_page(const struct input *input)
 {
     return input->size == PAGE_SIZE;
+}
+
+/* C7 */
+static uint8_t *frames_acquire_run(struct core *core, size_t size)
+{
+    size_t size_max = pages_size_max(core->pages, PAGES_REQUEST);
+    size_t eighths = size > size_max / FRAME_LARGE_PART ? 7 : 6;
+    if (size + pages_size(core->pages, PAGES_REQUEST) > size_max / 8 * eighths) {
+        return NULL;
+    }
+    return pages_acquire_run(core->pages, size, PAGES_REQUEST);
 }
 
 static struct input *input_open(struct core *core, size_t size)
@@ -28,7 +41,7 @@ static struct input *input_open(struct core *core, size_t size)
         input->memory = pages_acquire_page(core->pages, PAGES_REQUEST);
     } else {
         size = (size + CHUNK_SIZE - 1) / CHUNK_SIZE * CHUNK_SIZE;
-        input->memory = pages_acquire_run(core->pages, size, PAGES_REQUEST);
+        input->memory = frames_acquire_run(core, size);
     }
     if (input->memory == NULL) {
         heap_release(&core->heap, input, sizeof(*input));
@@ -151,11 +164,24 @@ static void connection_finish_closing(struct connection *connection)
     ring_submit(connection->core->ring, &connection->close_op);
 }
 
+void connection_request_answered(struct connection *connection, struct request *request)
+{
+    check(connection->running_count > 0);
+    connection->running_count--;
+    if (request->api->handle != handle_produce) {
+        connection->running_other--;
+    }
+    connection->answer_size += request->answer_size;
+    connection_ready(connection);
+}
+
 void connection_request_closed(struct connection *connection, struct request *request)
 {
     check(connection->request_count > 0);
+    check(connection->answer_size >= request->answer_size);
     connection->request_count--;
     connection->request_size -= request->frame_size;
+    connection->answer_size -= request->answer_size;
     connection_ready(connection);
 }
 
@@ -166,6 +192,25 @@ static void connection_fault(struct connection *connection, const char *event, l
               "socket=%d seen=%lld limit=%lld remedy=\"%s\"", connection->socket, seen, limit,
               remedy);
     connection_close(connection);
+}
+
+/* Memory waits for it: a frame whose rest is still to come, or an answer on its way. */
+static bool connection_holds_memory(const struct connection *connection)
+{
+    return connection->sending ||
+           (connection->receiving && connection->frame_need > (size_t)PAGE_SIZE);
+}
+
+void connection_cut_stalled(struct connection *connection, uint64_t now_ns)
+{
+    uint64_t still_ns = now_ns - connection->active_ns;
+    if (!connection->closing && connection_holds_memory(connection) &&
+        still_ns > CONNECTION_STALLED_NS) {
+        connection_fault(connection, "client stalls while others wait for memory",
+                         (long long)(still_ns / 1000000),
+                         (long long)(CONNECTION_STALLED_NS / 1000000),
+                         "closed after so many ms; see why it stops, or raise memory.bytes");
+    }
 }
 
 /* ---- frames become requests ---- */
@@ -238,9 +283,9 @@ static bool frame_size_check(struct connection *connection, int32_t size)
                          "closed; larger requests need socket.request.max.bytes");
         return false;
     }
-    int64_t room = (int64_t)pages_size_max(connection->core->pages, PAGES_REQUEST);
-    if ((int64_t)size + 4 > room - (int64_t)CHUNK_SIZE) {
-        connection_fault(connection, "frame larger than the request memory of a core", size, room,
+    int64_t room = (int64_t)(pages_size_max(connection->core->pages, PAGES_REQUEST) / 4 * 3);
+    if (size > room) {
+        connection_fault(connection, "frame larger than a core has memory for", size, room,
                          "closed; raise memory.bytes or lower socket.request.max.bytes");
         return false;
     }
@@ -248,11 +293,15 @@ static bool frame_size_check(struct connection *connection, int32_t size)
 }
 
 /* C3 */
+static size_t size_share(const struct connection *connection)
+{
+    return pages_size_max(connection->core->pages, PAGES_REQUEST) / 16;
+}
+
 static bool may_take(const struct connection *connection)
 {
-    size_t size_max = connection->core->server->memory_size / 64;
     return connection->request_count < CONNECTION_REQUESTS_MAX &&
-           (connection->request_size < size_max || connection->request_count == 0);
+           (connection->request_size < size_share(connection) || connection->request_count == 0);
 }
 
 static void frames_parse(struct connection *connection)
@@ -304,6 +353,17 @@ static bool input_is_free(const struct connection *connection)
     return connection->begin == connection->end && connection->input->pins == 1;
 }
 
+/* The run first: a page can be had then, whatever others hold. */
+static void input_shrink(struct connection *connection)
+{
+    struct core *core = connection->core;
+    struct input *input = connection->input;
+    pages_release_run(core->pages, input->memory, input->size, PAGES_REQUEST);
+    input->memory = pages_acquire_page(core->pages, PAGES_REQUEST);
+    check(input->memory != NULL);
+    input->size = PAGE_SIZE;
+}
+
 /*
  * Room for what comes next. A quiet connection goes back to one page; a frame that does not fit
  * gets a run of its size or, while the connection streams, a larger one that holds several frames.
@@ -318,7 +378,8 @@ static bool input_prepare(struct connection *connection)
             return true;
         }
         connection->read_ahead = READ_AHEAD_MIN;
-        return input_replace(connection, PAGE_SIZE);
+        input_shrink(connection);
+        return true;
     }
     size_t need = connection->frame_need > 0 ? connection->frame_need : sizeof(int32_t);
     if (input->size - connection->begin >= need && connection->end < input->size) {
@@ -357,6 +418,7 @@ static void receive_start(struct connection *connection)
         return;
     }
     if (!input_prepare(connection)) {
+        core_note_shortage(connection->core);
         if (!list_is_linked(&connection->starving_node)) {
             list_push_tail(&connection->core->starving, &connection->starving_node);
         }
@@ -391,6 +453,9 @@ static void requests_start(struct connection *connection)
         bool produce = request->api->handle == handle_produce;
         if (connection->running_count > 0 && (!produce || connection->running_other > 0)) {
             return; /* C2 */
+        }
+        if (connection->answer_size >= size_share(connection)) {
+            return; /* C3 */
         }
         request->state = REQUEST_RUNNING;
         connection->running_count++;
@@ -471,6 +536,7 @@ static void send_start(struct connection *connection)
         return;
     }
     connection->sending = true;
+    connection->active_ns = ring_now_ns(connection->core->ring);
     connection->send_op = (struct op){
         .kind = OP_SEND,
         .file = connection->socket,
@@ -499,6 +565,20 @@ static void requests_abandon(struct connection *connection)
     }
 }
 
+/* C6 */
+static bool connection_is_over(const struct connection *connection)
+{
+    if (!connection->ended || connection->frames_wait) {
+        return false;
+    }
+    if (connection->request_count == 0) {
+        return true;
+    }
+    struct list_node *node = list_last(&connection->requests);
+    const struct request *last = node == NULL ? NULL : LIST_ENTRY(node, struct request, node);
+    return last != NULL && last->state == REQUEST_RUNNING && last->abandon != NULL;
+}
+
 void connection_step(struct connection *connection)
 {
     check_magic(connection, CONNECTION_MAGIC);
@@ -524,7 +604,7 @@ void connection_step(struct connection *connection)
         connection_ready(connection); /* requests without an answer have made room already */
         return;
     }
-    if (connection->ended && connection->request_count == 0) {
+    if (connection_is_over(connection)) {
         connection_close(connection);
         return;
     }

@@ -19,15 +19,35 @@
 /* Of the heap; about 500,000 partitions in sessions for each GiB of it. */
 #define SESSIONS_SHARE 8
 
+/* A client may hold what is short on another core: blocks that it was sent are of their owner. */
+void core_note_shortage(struct core *core)
+{
+    atomic_store_explicit(&core->server->shortage_ns, ring_now_ns(core->ring),
+                          memory_order_relaxed);
+}
+
+/* Lately, on any core; all look as often. */
+static bool is_short(struct core *core, uint64_t now_ns)
+{
+    if (store_take_shortage(core->store)) {
+        core_note_shortage(core);
+    }
+    uint64_t shortage_ns = atomic_load_explicit(&core->server->shortage_ns, memory_order_relaxed);
+    return shortage_ns != 0 && now_ns <= shortage_ns + IDLE_CHECK_NS;
+}
+
 static void idle_check(struct timer *timer)
 {
     struct core *core = CONTAINER_OF(timer, struct core, idle_timer);
     uint64_t now_ns = ring_now_ns(core->ring);
     uint64_t idle_ns = (uint64_t)core->server->config->connection_idle_ms_max * 1000000;
+    bool shortage = is_short(core, now_ns);
     LIST_EACH (&core->connections, node) {
         struct connection *connection = LIST_ENTRY(node, struct connection, node);
         if (now_ns - connection->active_ns > idle_ns) {
             connection_close(connection); /* clients expect it: connections.max.idle.ms */
+        } else if (shortage) {
+            connection_cut_stalled(connection, now_ns);
         }
     }
     timer_arm(&core->timers, timer, now_ns + IDLE_CHECK_NS);

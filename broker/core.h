@@ -84,5 +84,7 @@ enum status core_open(struct core *core, const struct core_options *options);
 void core_close(struct core *core);
 /* wait: until something happens; otherwise just look. Answers whether anything was done. */
 bool core_tick(struct core *core, bool wait);
+/* Somebody waits for memory of this core: C8 of broker/connection.h. */
+void core_note_shortage(struct core *core);
 /* True when no connection and no request is left. */
 bool core_is_quiet(const struct core *core);

@@ -65,14 +65,8 @@ struct writer *request_reply(struct request *request)
 
 static void request_answered(struct request *request)
 {
-    struct connection *connection = request->connection;
     request->state = REQUEST_ANSWERED;
-    check(connection->running_count > 0);
-    connection->running_count--;
-    if (request->api->handle != handle_produce) {
-        connection->running_other--;
-    }
-    connection_ready(connection);
+    connection_request_answered(request->connection, request);
 }
 
 void request_finish(struct request *request)
@@ -84,11 +78,14 @@ void request_finish(struct request *request)
         int count;
         request->slices = writer_slices(writer, &count);
         request->slice_count = count;
+        request->answer_size = writer_size(writer) + request->arena.size;
     }
     if (writer->failed || request->arena.failed) {
         diag_line(&request->core->diag, DIAG_WARN, "broker/request", "answer does not fit memory",
-                  "api=%s limit=%llu remedy=\"raise memory.bytes or ask for less at once\"",
-                  request->api->name, (unsigned long long)REQUEST_ARENA_SIZE_MAX);
+                  "api=%s size=%zu limit=%llu remedy=\"raise memory.bytes or ask for less at "
+                  "once\"",
+                  request->api->name, request->arena.size,
+                  (unsigned long long)REQUEST_ARENA_SIZE_MAX);
         request->slice_count = 0;
         request->silent = true;
         request_answered(request);

@@ -52,7 +52,8 @@ struct request {
     uint8_t *size_place;
     const struct iovec *slices; /* the answer, once ANSWERED */
     int32_t slice_count;
-    bool silent; /* acks=0: nothing is sent */
+    size_t answer_size; /* bytes that wait to be sent, and of the arena meanwhile */
+    bool silent;        /* acks=0: nothing is sent */
     void (*resume)(struct request *request);
     /* Gives back what the answer borrowed (pinned blocks), then calls request_released(). NULL:
      * nothing. */

@@ -62,7 +62,8 @@ struct server {
     uint32_t files_max; /* descriptors for logs, all cores */
     struct listener listeners[LISTENERS_MAX];
     int32_t listener_count;
-    bool full_said; /* max.connections is reached, and the log has said so */
+    bool full_said;            /* max.connections is reached, and the log has said so */
+    atomic_ullong shortage_ns; /* when any core was last found short of memory; 0 never */
     atomic_int connection_counts[CORES_MAX]; /* added to by the acceptor, taken from by the core */
     atomic_int cores_ready;
     atomic_int cores_quiet;

@@ -78,8 +78,12 @@ uint8_t *cache_acquire_run(struct store *store, size_t size)
 {
     for (;;) {
         uint8_t *run = pages_acquire_run(store->pages, size, PAGES_CACHE);
-        if (run != NULL || !cache_evict_one(store)) {
+        if (run != NULL) {
             return run;
+        }
+        if (!cache_evict_one(store)) {
+            store->shortage = true;
+            return NULL;
         }
     }
 }

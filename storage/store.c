@@ -131,6 +131,13 @@ void store_close(struct store *store)
     heap_release(store->heap, store, sizeof(*store));
 }
 
+bool store_take_shortage(struct store *store)
+{
+    bool shortage = store->shortage;
+    store->shortage = false;
+    return shortage;
+}
+
 const struct store_counters *store_counters(const struct store *store)
 {
     return &store->counters;

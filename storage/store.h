@@ -59,6 +59,9 @@ void store_upkeep(struct store *store, uint64_t budget_ns);
  * the heap is taken. They are caches (X3 of keyed.h), and logs that are not written to would keep
  * theirs. Upkeep does the same. */
 void store_yield_keys(struct store *store);
+/* Whether since the last call something was refused because all of the cache is pinned: by answers
+ * that are not sent, for the most part. */
+bool store_take_shortage(struct store *store);
 const struct store_counters *store_counters(const struct store *store);
 /* What `wanted` can be in the data folder: itself, or WRITER_BUFFERED where it needs O_DIRECT and
  * the file system refuses that. Blocking; start-up. Leaves no file behind. */

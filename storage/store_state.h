@@ -63,6 +63,7 @@ struct store {
     struct list_node *round; /* next partition of the round, NULL between rounds */
     struct timer timer;      /* lets the core tick when upkeep is due */
     uint8_t *zeros;          /* STORE_ZEROS_SIZE, from the first zero-ahead on */
+    bool shortage;           /* the cache had no room, see store_take_shortage() */
     bool names_synced;       /* those in the data folder that were there at the start */
     bool closing;
 };

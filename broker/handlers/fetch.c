@@ -48,16 +48,20 @@ struct fetch_state {
     bool abandoned;
 };
 
-#define SLICES_PER_PARTITION_MIN 1
-
 #define FIRST_WITH_ZSTD 10 /* KIP-110 */
 /* Between two reads that found nothing although bytes are there: others hold the cache share. */
 #define PAUSE_NS 10000000
+#define CACHE_PARTS 4
 
+/* The client's limit and the broker's; and as long as an answer is not sent, nobody else can have
+ * the memory of what it pins, so no answer is larger than a part of the cache. */
 static uint64_t bytes_limit(const struct fetch_state *state)
 {
+    const struct core *core = state->request->core;
     int64_t asked = state->in.max_bytes;
-    int64_t limit = state->request->core->server->config->fetch_size_max;
+    int64_t part = (int64_t)(pages_size_max(core->pages, PAGES_CACHE) / CACHE_PARTS);
+    int64_t limit = core->server->config->fetch_size_max;
+    limit = limit > part ? part : limit;
     return (uint64_t)(asked < 0 ? 0 : asked > limit ? limit : asked);
 }
 
@@ -102,8 +106,7 @@ static uint64_t first_batch_size(const struct partition_read *read)
 static void records_cut(struct request *request, const struct partition_read *read, size_t size,
                         struct slices *out)
 {
-    struct bytes *items = arena_new_array(&request->arena, struct bytes,
-                                          (size_t)read->slice_count + SLICES_PER_PARTITION_MIN);
+    struct bytes *items = arena_new_array(&request->arena, struct bytes, (size_t)read->slice_count);
     if (items == NULL) {
         return;
     }

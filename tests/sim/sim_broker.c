@@ -89,6 +89,23 @@ void sim_broker_run(struct sim_broker *broker, bool (*done)(void *context), void
     }
 }
 
+struct sim_pause {
+    const struct sim_world *world;
+    uint64_t until_ns;
+};
+
+static bool is_over(void *context)
+{
+    const struct sim_pause *pause = context;
+    return sim_world_now_ns(pause->world) >= pause->until_ns;
+}
+
+void sim_broker_sleep(struct sim_broker *broker, uint64_t ms)
+{
+    struct sim_pause pause = {broker->world, sim_world_now_ns(broker->world) + ms * 1000000};
+    sim_broker_run(broker, is_over, &pause);
+}
+
 void sim_broker_start(struct sim_broker *broker, int32_t core_count)
 {
     struct ring *rings[CORES_MAX];
@@ -273,6 +290,17 @@ static void post_finish(struct sim_client *client)
     int64_t size = (int64_t)client->vectors[0].iov_len;
     sim_broker_run(client->broker, is_idle, client);
     must(client->op.kind != OP_SEND || client->op.result == size, "client", "send");
+}
+
+void sim_client_send_bytes(struct sim_client *client, struct bytes bytes)
+{
+    must(bytes.size <= SIM_REPLY_SIZE_MAX, "client", "request size");
+    memcpy(client->reply, bytes.data, bytes.size);
+    client->vectors[0] = (struct iovec){.iov_base = client->reply, .iov_len = bytes.size};
+    (void)client_call(client, (struct op){.kind = OP_SEND,
+                                          .file = client->socket,
+                                          .vector = client->vectors,
+                                          .vector_count = 1});
 }
 
 void sim_client_send(struct sim_client *client, struct writer *writer)
