@@ -40,6 +40,11 @@ static void refused_closed(struct op *op)
 static void handover_refuse(struct handover *handover)
 {
     struct core *core = handover->core;
+    if (!core->stopping) {
+        diag_line(&core->diag, DIAG_WARN, "broker/listener", "connection not accepted",
+                  "connections=%d error=\"no memory\" remedy=\"raise memory.bytes\"",
+                  core->connection_count);
+    }
     core->counters.connections_refused++;
     atomic_fetch_sub(&core->server->connection_counts[core->index], 1);
     handover->close_op = (struct op){

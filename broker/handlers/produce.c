@@ -15,6 +15,9 @@
  * as in Kafka, and the request lives on until they are.
  */
 #include "wire/produce.h"
+
+#include <stdio.h>
+
 #include "broker/handlers/handler.h"
 #include "broker/recompress.h"
 #include "broker/transactions/transactions.h"
@@ -272,6 +275,36 @@ static void topic_take(struct request *request, struct produce_state *state,
     }
 }
 
+/* "orders-3 answered MESSAGE_TOO_LARGE"; of a topic that was named by its id, the id. */
+static void fault_print(char *text, size_t size, const struct produce_response_topic *topic,
+                        const struct produce_response_partition *partition)
+{
+    char name[128];
+    if (topic->name.data == NULL) {
+        uuid_format(&topic->topic_id, name);
+    } else {
+        (void)diag_escape(name, sizeof(name), topic->name.data, topic->name.size);
+    }
+    snprintf(text, size, "acks=0 and %s-%d answered %s", name, partition->index,
+             status_name(status_from_code(partition->error_code)));
+}
+
+/* Closing is the only way to tell a client that wants no answer; Kafka does the same. The log names
+ * the first of the partitions. */
+static void produce_close(struct request *request, const struct produce_state *state)
+{
+    char why[256] = "";
+    for (int32_t i = 0; i < state->out.responses_count; i++) {
+        const struct produce_response_topic *topic = &state->out.responses[i];
+        for (int32_t k = 0; k < topic->partition_responses_count; k++) {
+            if (topic->partition_responses[k].error_code != 0 && why[0] == '\0') {
+                fault_print(why, sizeof(why), topic, &topic->partition_responses[k]);
+            }
+        }
+    }
+    request_refuse(request, why);
+}
+
 static void produce_answer(struct request *request)
 {
     struct produce_state *state = request->handler_state;
@@ -288,11 +321,12 @@ static void produce_answer(struct request *request)
         item->out->log_append_time_ms = append->append_time_ms;
         item->out->log_start_offset = append->log_start_offset;
     }
+    if (state->in.acks == 0 && state->failed) {
+        produce_close(request, state);
+        return;
+    }
     if (state->in.acks == 0) {
         request_finish_silent(request);
-        if (state->failed) {
-            connection_close(request->connection); /* the only way to say it: Kafka does the same */
-        }
         return;
     }
     produce_response_encode(request_reply(request), request->version, &state->out);
