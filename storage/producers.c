@@ -419,6 +419,7 @@ enum status producers_add(struct producers *producers, const struct batch_header
         }
         producer_enlist(producers, producer);
     }
+    int64_t open_before = producer->first_offset;
     if (!is_control) {
         producer_add_data(producer, header);
     } else {
@@ -434,8 +435,10 @@ enum status producers_add(struct producers *producers, const struct batch_header
     }
     producer->last_timestamp = header->max_timestamp;
     producer->touched_ms = now_ms;
-    list_remove(&producer->place);
-    producer_enlist(producers, producer);
+    if (producer->first_offset < 0 || producer->first_offset != open_before) {
+        list_remove(&producer->place);
+        producer_enlist(producers, producer);
+    }
     check(producers->table.count <= producers->count_max);
     return STATUS_OK;
 }
