@@ -14,7 +14,7 @@
 #include "storage/upkeep.h"
 #include "wire/record.h"
 
-/* What one batch may unpack to here: the producer was held to as much. */
+/* What one batch may unpack to here; producers are held to less. */
 #define LOOKUP_UNPACKED_MAX (UINT64_C(1) << 30)
 
 struct lookup_state {

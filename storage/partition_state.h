@@ -16,15 +16,17 @@ struct scan;
  * Who may point where, and who waits for it:
  *
  * L1  A job that was taken for a partition is in job_count, a log write in `write`: whoever frees
- * or reloads the partition waits until there is none (partition_drain, storage/removal). L2  A
- * segment is held by its list, and by each load, job, read and look-up that uses it. While its
- * `partition` is set, who holds it may use the partition as well: so a partition goes when nobody
- * but its lists holds a segment, those that retention took among them (partition_is_held). L3 Reads
- * and look-ups wait for blocks, rows and keys alone, so a drain ends them: what they wait for is an
- * op or job under way, or is refused by partition_cancel_reads(). While the partition is broken,
- * closing or removed they end at their next step and nothing new waits for upkeep, which may be
- * what waits for them. L4  partition_detach() clears the pointer. What is left then (pins of
- * blocks, the segment itself) belongs to the store.
+ *     or reloads the partition waits until there is none (partition_drain, storage/removal).
+ * L2  A segment is held by its list, and by each load, job, read and look-up that uses it. While
+ *     its `partition` is set, who holds it may use the partition as well: so a partition goes when
+ *     nobody but its lists holds a segment, those that retention took among them
+ *     (partition_is_held).
+ * L3  Reads and look-ups wait for blocks, rows and keys alone, so a drain ends them: what they wait
+ *     for is an op or job under way, or is refused by partition_cancel_reads(). While the partition
+ *     is broken, closing or removed they end at their next step and nothing new waits for upkeep,
+ *     which may be what waits for them.
+ * L4  partition_detach() clears the pointer. What is left then (pins of blocks, the segment itself)
+ *     belongs to the store.
  */
 
 #define PARTITION_MAGIC UINT64_C(0x7765697270617274)

@@ -69,8 +69,8 @@ int32_t batch_last_sequence(const struct batch_header *header);
 
 /*
  * The form of one whole batch, as a log must hold it: size covers the batch exactly, magic 2,
- * length
- * >= 49, known codec, reserved attribute bits zero, count >= 0, last delta >= count - 1, CRC right.
+ * length of at least 49, known codec, reserved attribute bits zero, count not negative, last delta
+ * at least count - 1, CRC right.
  * STATUS_CORRUPT_MESSAGE otherwise; STATUS_TRUNCATED when `data` is shorter than the batch.
  */
 enum status batch_check(struct bytes data, struct batch_header *header);

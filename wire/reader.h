@@ -4,8 +4,8 @@
  * zero or an empty slice, so a decoder has no branches of its own and asks for the status once.
  *
  *   STATUS_TRUNCATED   a value goes on behind the end of the bytes
- *   STATUS_MALFORMED   no such value: negative size, null where null is not allowed, varint too
- * long STATUS_NO_MEMORY   the arena refused
+ *   STATUS_MALFORMED   no such value: negative size, null where none may be, varint too long
+ *   STATUS_NO_MEMORY   the arena refused
  *
  * Slices that are handed out lie in the bytes that were handed in, and live as long as those.
  * `flexible` chooses between the two forms of the protocol: sizes as int16 or int32 with -1 for
