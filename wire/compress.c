@@ -541,7 +541,7 @@ static enum status zstd_pack(int level, struct bytes plain, struct codec_memory 
         return STATUS_NO_MEMORY;
     }
     size_t result = ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel,
-                                           level > 0 ? level : ZSTD_CLEVEL_DEFAULT);
+                                           level != 0 ? level : ZSTD_CLEVEL_DEFAULT);
     if (ZSTD_isError(result)) {
         return STATUS_INVALID_CONFIG;
     }

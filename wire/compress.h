@@ -70,7 +70,8 @@ struct pack_output {
     size_t size; /* bytes written */
 };
 
-/* As Java's clients read it: xerial snappy, lz4 with independent blocks of 64 KiB. level 0 or less:
- * the codec's default. STATUS_MESSAGE_TOO_LARGE when the output is too small. */
+/* As Java's clients read it: xerial snappy, lz4 with independent blocks of 64 KiB. level 0, and
+ * for all but zstd what is below it: the codec's default. STATUS_MESSAGE_TOO_LARGE when the output
+ * is too small. */
 enum status compress_pack(enum codec codec, int level, struct bytes plain,
                           struct batch_scratch scratch, struct pack_output *output);

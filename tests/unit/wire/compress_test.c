@@ -419,6 +419,29 @@ static void test_levels_out_of_range(void **state)
     assert_int_equal(compress_pack(CODEC_ZSTD, 22, plain, bench->scratch, &output), STATUS_OK);
 }
 
+/* compression.zstd.level goes down to -131072: less effort for each step. */
+static void test_levels_below_zero(void **state)
+{
+    struct bench *bench = *state;
+    uint8_t plain[8000];
+    for (size_t i = 0; i < sizeof(plain); i++) {
+        plain[i] = (uint8_t)(i * i / 1000);
+    }
+    uint8_t target[10000];
+    size_t sizes[2];
+    static const int levels[] = {3, -100000};
+    for (size_t i = 0; i < 2; i++) {
+        struct pack_output output = {.data = target, .size_max = sizeof(target)};
+        assert_int_equal(compress_pack(CODEC_ZSTD, levels[i], bytes_of(plain, sizeof(plain)),
+                                       bench->scratch, &output),
+                         STATUS_OK);
+        struct bytes packed = bytes_of(target, output.size);
+        assert_int_equal(unpack(bench, CODEC_ZSTD, packed, sizeof(plain)), STATUS_OK);
+        sizes[i] = output.size;
+    }
+    assert_true(sizes[0] < sizes[1]);
+}
+
 /* Every amount of memory ends in an answer, and everything is given back. */
 static void test_little_memory(void **state)
 {
@@ -467,6 +490,7 @@ int main(void)
         TEST(test_sink_stops),
         TEST(test_round_trips),
         TEST(test_levels_out_of_range),
+        TEST(test_levels_below_zero),
         TEST(test_little_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
