@@ -89,6 +89,7 @@ struct batch_rules {
     int64_t timestamp_before_ms_max; /* message.timestamp.before.max.ms */
     int64_t timestamp_after_ms_max;  /* message.timestamp.after.max.ms */
     uint64_t decompressed_size_max;  /* bytes one batch may unpack to */
+    int64_t record_size_max; /* bytes of one of its records: max.decompressed.message.bytes */
 };
 
 /* What a failed check says about single records: RecordErrors of Produce v8. */

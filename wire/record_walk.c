@@ -38,6 +38,7 @@ struct walk {
     int64_t timestamp_min; /* of an acceptable record */
     int64_t timestamp_max;
     int64_t timestamp_largest; /* seen */
+    int64_t size_max;          /* of a record */
     int32_t index;
     bool key_required;
     struct batch_fault *fault;
@@ -192,6 +193,12 @@ INLINE enum status walk_body(struct walk *walk, struct cursor *cursor, bool whol
     return STATUS_OK;
 }
 
+static enum status refuse_size(const struct walk *walk)
+{
+    return refuse(walk, STATUS_INVALID_RECORD,
+                  "the record unpacks to more than max.decompressed.message.bytes");
+}
+
 /* W2, from the first byte of the length on. */
 static enum status walk_split(struct walk *walk)
 {
@@ -200,6 +207,9 @@ static enum status walk_split(struct walk *walk)
     cursor->left = VARINT_SIZE_MAX;
     if (!take_varint(cursor, false, 32, &size) || size < 0) {
         return refuse_form(walk);
+    }
+    if (size > walk->size_max) {
+        return refuse_size(walk);
     }
     cursor->left = (uint64_t)size;
     return walk_body(walk, cursor, false);
@@ -212,7 +222,7 @@ static enum status walk_record(struct walk *walk)
     if (take_varint(&body, true, 32, &size) && size >= 0 && size <= body.until - body.at) {
         body.until = body.at + size;
         walk->cursor.at = body.until;
-        return walk_body(walk, &body, true);
+        return size > walk->size_max ? refuse_size(walk) : walk_body(walk, &body, true);
     }
     return walk_split(walk);
 }
@@ -276,6 +286,7 @@ enum status records_walk(struct bytes records, const struct batch_header *header
         .timestamp_min = INT64_MIN,
         .timestamp_max = INT64_MAX,
         .timestamp_largest = INT64_MIN,
+        .size_max = INT64_MAX,
         .key_required = rules->key_required,
         .fault = fault,
     };
@@ -290,6 +301,7 @@ enum status records_walk(struct bytes records, const struct batch_header *header
         return refuse(&walk, STATUS_INVALID_RECORD, "the lz4 blocks depend on each other");
     }
     if (codec != CODEC_NONE) {
+        walk.size_max = rules->record_size_max;
         cursor->status =
             unpack_open(&cursor->source, codec, records, rules->decompressed_size_max, scratch);
         cursor->until = cursor->at; /* nothing is unpacked yet */

@@ -129,6 +129,7 @@ static enum status batch_prepare(struct request *request, const struct image_top
         .timestamp_before_ms_max = config->timestamp_before_ms_max,
         .timestamp_after_ms_max = config->timestamp_after_ms_max,
         .decompressed_size_max = UNPACKED_SIZE_MAX,
+        .record_size_max = config->decompressed_size_max,
     };
     int64_t max_timestamp;
     enum status status =

@@ -70,6 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .timestamp_before_ms_max = (choice & CHOICE_TIMES) != 0 ? 1000 : INT64_MAX,
         .timestamp_after_ms_max = 3600000,
         .decompressed_size_max = UNPACKED_SIZE_MAX,
+        .record_size_max = INT32_MAX,
     };
     struct batch_header header;
     struct batch_fault fault;

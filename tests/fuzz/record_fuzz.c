@@ -70,6 +70,7 @@ static struct opinion judge(uint8_t *batch, size_t size, int32_t count, enum cod
         .timestamp_before_ms_max = INT64_MAX,
         .timestamp_after_ms_max = INT64_MAX,
         .decompressed_size_max = MIB,
+        .record_size_max = INT32_MAX,
     };
     struct batch_fault fault;
     struct opinion opinion = {0};

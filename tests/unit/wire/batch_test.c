@@ -33,6 +33,7 @@ static int setup(void **state)
         .timestamp_before_ms_max = INT64_MAX,
         .timestamp_after_ms_max = 3600000,
         .decompressed_size_max = 16 * MIB,
+        .record_size_max = INT32_MAX,
     };
     *state = bench;
     return 0;
@@ -446,6 +447,35 @@ static void test_bombs_are_capped(void **state)
     free(zeros);
 }
 
+/* The limit is for what one record unpacks to, wherever the slices cut it; not for plain records.
+ */
+static void test_record_size(void **state)
+{
+    struct bench *bench = *state;
+    uint8_t *zeros = calloc(1, MIB);
+    for (unsigned codec = CODEC_NONE; codec < CODEC_COUNT; codec++) {
+        for (size_t size = 1000; size <= 1000000; size *= 1000) {
+            struct batch_builder builder;
+            struct bytes out;
+            batch_builder_init(&builder, bench->memory, bench->memory_size);
+            batch_builder_add(&builder, VECTOR_TIME, BYTES_NULL, bytes_of(zeros, 10), NULL, 0);
+            batch_builder_add(&builder, VECTOR_TIME, BYTES_NULL, bytes_of(zeros, size), NULL, 0);
+            assert_int_equal(
+                batch_builder_finish(&builder, (enum codec)codec, 0, bench->scratch, 0, &out),
+                STATUS_OK);
+            bench->rules.record_size_max = (int64_t)size + 100;
+            assert_int_equal(validate(bench, out), STATUS_OK);
+            bench->rules.record_size_max = (int64_t)size;
+            if (codec == CODEC_NONE) {
+                assert_int_equal(validate(bench, out), STATUS_OK);
+            } else {
+                assert_refused(bench, out, STATUS_INVALID_RECORD, 1);
+            }
+        }
+    }
+    free(zeros);
+}
+
 /* Java's default blocks need no heap; zstd's window does, unless the scratch has room for it. */
 static void test_memory(void **state)
 {
@@ -538,6 +568,7 @@ int main(void)
         TEST(test_slices_cut_records),
         TEST(test_linked_lz4_is_refused),
         TEST(test_bombs_are_capped),
+        TEST(test_record_size),
         TEST(test_memory),
         TEST(test_stamps),
         TEST(test_sequences_wrap),
