@@ -21,7 +21,7 @@ void key_blocks_init(struct key_blocks *blocks, struct supply *supply)
     check(pthread_mutex_init(&blocks->lock, NULL) == 0);
 }
 
-void key_blocks_deinit(struct key_blocks *blocks)
+void key_blocks_clear(struct key_blocks *blocks)
 {
     for (uint32_t i = 0; i < blocks->count; i++) {
         struct key_block *block = key_blocks_at(blocks, i);
@@ -29,9 +29,17 @@ void key_blocks_deinit(struct key_blocks *blocks)
     }
     for (uint32_t part = 0; part < KEY_PART_COUNT; part++) {
         supply_release(blocks->supply, atomic_load(&blocks->parts[part]), part_size(part));
+        atomic_store(&blocks->parts[part], NULL);
     }
+    atomic_store(&blocks->room, 0);
+    blocks->count = 0;
+    blocks->held = 0;
+}
+
+void key_blocks_deinit(struct key_blocks *blocks)
+{
+    key_blocks_clear(blocks);
     check(pthread_mutex_destroy(&blocks->lock) == 0);
-    *blocks = (struct key_blocks){.supply = blocks->supply};
 }
 
 /* The number of a new block of `size` bytes; false: none. The lock is held. */

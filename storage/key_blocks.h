@@ -46,8 +46,9 @@ struct key_blocks {
 };
 
 void key_blocks_init(struct key_blocks *blocks, struct supply *supply);
-/* Gives every block back. Nobody may hold a handle any more. */
 void key_blocks_deinit(struct key_blocks *blocks);
+/* Gives every block back, and begins anew. Nobody may hold a handle any more. */
+void key_blocks_clear(struct key_blocks *blocks);
 
 /* A record for the key, its entry zero. Its handle; 0: no memory, or no number left. Any thread. */
 [[nodiscard]] uint32_t key_blocks_make(struct key_blocks *blocks, struct bytes key);

@@ -140,16 +140,24 @@ void keytree_init(struct keytree *tree, const struct key_blocks *blocks)
     check(pthread_mutex_init(&tree->memory_lock, NULL) == 0);
 }
 
-void keytree_deinit(struct keytree *tree)
+void keytree_clear(struct keytree *tree)
 {
+    STORE(tree->root, NULL);
     while (tree->newest != NULL) {
         struct keytree_node_block *block = tree->newest;
         tree->newest = block->next;
         supply_release(tree->supply, block, block->size);
     }
+    tree->cursor = tree->end = NULL;
+    atomic_store_explicit(&tree->size, 0, memory_order_relaxed);
+    atomic_store_explicit(&tree->held, 0, memory_order_relaxed);
+}
+
+void keytree_deinit(struct keytree *tree)
+{
+    keytree_clear(tree);
     check(pthread_mutex_destroy(&tree->gate.lock) == 0);
     check(pthread_mutex_destroy(&tree->memory_lock) == 0);
-    *tree = (struct keytree){.blocks = tree->blocks};
 }
 
 /* ---- gates and locks ---- */

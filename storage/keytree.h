@@ -62,6 +62,8 @@ struct keytree {
 
 void keytree_init(struct keytree *tree, const struct key_blocks *blocks);
 void keytree_deinit(struct keytree *tree);
+/* Empty again, its memory given back. Nobody may be in it, but `size` and `held` may be read. */
+void keytree_clear(struct keytree *tree);
 
 /* Where a key belongs, unless the gate has moved since. */
 struct keytree_place {

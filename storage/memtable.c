@@ -132,6 +132,12 @@ static void generation_open(struct memtable *memtable, struct memtable_generatio
     keytree_init(&generation->tree, &generation->blocks);
 }
 
+static void generation_clear(struct memtable_generation *generation)
+{
+    keytree_clear(&generation->tree);
+    key_blocks_clear(&generation->blocks);
+}
+
 static void generation_close(struct memtable_generation *generation)
 {
     keytree_deinit(&generation->tree);
@@ -473,10 +479,7 @@ enum status memtable_release(struct memtable *memtable)
             for (uint32_t i = 0; i < memtable->shard_count; i++) {
                 shard_clear_other(memtable, &memtable->shards[i]);
             }
-            struct memtable_generation *old =
-                &memtable->generations[~atomic_load(&memtable->generation) & 1];
-            generation_close(old);
-            generation_open(memtable, old);
+            generation_clear(&memtable->generations[~atomic_load(&memtable->generation) & 1]);
             memtable->state = MEMTABLE_IDLE;
         }
     }

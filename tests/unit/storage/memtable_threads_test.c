@@ -26,6 +26,7 @@
 #define PUTS 20000 /* of each writer */
 #define SNAPSHOTS 40
 #define TICKETS (WRITERS * PUTS)
+#define RUN_SIZE_MAX (UINT64_C(1) << 28)
 
 struct world {
     struct heap heap;
@@ -79,9 +80,20 @@ static void *writer_run(void *argument)
     return NULL;
 }
 
+/* Counters are read by anybody at any time, while a release gives back what they tell of. */
+static void expect_counters(const struct world *world, uint64_t *write_ops)
+{
+    struct memtable_shard_counters counters = memtable_counters(world->memtable);
+    check(counters.count <= TICKETS);
+    check(counters.size <= RUN_SIZE_MAX);
+    check(counters.write_ops >= *write_ops && counters.write_ops <= TICKETS);
+    *write_ops = counters.write_ops;
+}
+
 static void *scanner_run(void *argument)
 {
     struct world *world = argument;
+    uint64_t write_ops = 0;
     while (atomic_load(&world->running) > 0) {
         struct memtable_scan *scan =
             memtable_scan_open(world->memtable, &(struct memtable_scan_options){0});
@@ -97,6 +109,7 @@ static void *scanner_run(void *argument)
             last_size = item.key.size;
         }
         memtable_scan_close(scan);
+        expect_counters(world, &write_ops);
         /* Scans, not items: snapshots may have taken everything there was to see. */
         atomic_fetch_add_explicit(&world->scanned, 1, memory_order_relaxed);
     }
@@ -141,7 +154,7 @@ static void run(enum memtable_locks locks, uint32_t shard_count)
     world->memtable = memtable_open(&(struct memtable_options){.heap = &world->heap,
                                                                .shard_count = shard_count,
                                                                .locks = locks,
-                                                               .size_max = UINT64_C(1) << 28,
+                                                               .size_max = RUN_SIZE_MAX,
                                                                .bloom_rate = 0.01,
                                                                .bloom_count = TICKETS});
     assert_non_null(world->memtable);
