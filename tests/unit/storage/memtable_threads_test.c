@@ -348,6 +348,119 @@ static void run_crowd(enum memtable_locks locks, uint32_t shard_count)
     heap_deinit(&heap);
 }
 
+/* ---- a table that gets full while several write ---- */
+
+#define FULL_WRITERS 4
+#define FULL_KEYS 4000 /* tried by each writer: far more than there is room for */
+#define FULL_SIZE_MAX 300000
+
+struct full_writer {
+    struct memtable *memtable;
+    uint32_t index;
+    pthread_t thread;
+    bool taken[FULL_KEYS];
+};
+
+static size_t full_key(uint32_t number, char key[24])
+{
+    return (size_t)snprintf(key, 24, "%08x", number * 2654435761U);
+}
+
+/* Goes on behind the first refusal: smaller needs may still be met, and what was refused must not
+ * stand anywhere. */
+static void *full_write(void *argument)
+{
+    struct full_writer *writer = argument;
+    for (uint32_t i = 0; i < FULL_KEYS; i++) {
+        char key[24];
+        uint32_t number = i * FULL_WRITERS + writer->index;
+        struct key_item item = {bytes_of(key, full_key(number, key)), {.offset = number}};
+        uint32_t taken;
+        enum status status = memtable_put(writer->memtable, &item, 1, &taken);
+        check(status == (taken == 1 ? STATUS_OK : STATUS_NO_MEMORY));
+        writer->taken[i] = taken == 1;
+    }
+    return NULL;
+}
+
+struct full_sink {
+    struct key_sink sink;
+    uint64_t count;
+};
+
+static enum status full_take(struct key_sink *sink, const struct key_item *items, uint32_t count)
+{
+    struct full_sink *to = CONTAINER_OF(sink, struct full_sink, sink);
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(items[i].entry.flags, 0);
+    }
+    to->count += count;
+    return STATUS_OK;
+}
+
+/* Every key that was taken is there, and no other: by hash, in order, in a snapshot. */
+static void expect_taken(struct memtable *memtable, const struct full_writer *writers)
+{
+    uint64_t taken = 0;
+    for (uint32_t number = 0; number < FULL_KEYS * FULL_WRITERS; number++) {
+        char key[24];
+        struct key_entry entry;
+        bool there = writers[number % FULL_WRITERS].taken[number / FULL_WRITERS];
+        struct bytes bytes = bytes_of(key, full_key(number, key));
+        assert_int_equal(memtable_get(memtable, bytes, &entry), there);
+        taken += there;
+    }
+    assert_in_range(taken, 1000, FULL_KEYS * FULL_WRITERS - 1);
+    assert_int_equal(memtable_counters(memtable).count, taken);
+    struct memtable_scan *scan = memtable_scan_open(memtable, &(struct memtable_scan_options){0});
+    uint64_t scanned = 0;
+    for (struct key_item item; memtable_scan_next(scan, &item); scanned++) {
+        uint32_t number = (uint32_t)item.entry.offset;
+        assert_true(writers[number % FULL_WRITERS].taken[number / FULL_WRITERS]);
+    }
+    memtable_scan_close(scan);
+    assert_int_equal(scanned, taken);
+    assert_int_equal(memtable_snapshot(memtable), STATUS_OK);
+    struct full_sink sink = {.sink = {.take = full_take}};
+    assert_int_equal(memtable_flush(memtable, &sink.sink, UINT64_MAX), STATUS_OK);
+    assert_int_equal(sink.count, taken);
+}
+
+static void run_full(enum memtable_locks locks, uint32_t shard_count)
+{
+    struct heap heap;
+    heap_init(&heap, UINT64_C(1) << 30);
+    struct memtable *memtable = memtable_open(&(struct memtable_options){
+        .heap = &heap, .shard_count = shard_count, .locks = locks, .size_max = FULL_SIZE_MAX});
+    assert_non_null(memtable);
+    struct full_writer *writers = calloc(FULL_WRITERS, sizeof(*writers));
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < FULL_WRITERS; i++) {
+            writers[i].memtable = memtable;
+            writers[i].index = i;
+            assert_int_equal(pthread_create(&writers[i].thread, NULL, full_write, &writers[i]), 0);
+        }
+        for (uint32_t i = 0; i < FULL_WRITERS; i++) {
+            pthread_join(writers[i].thread, NULL);
+        }
+        assert_in_range(memtable_size(memtable), 1, FULL_SIZE_MAX);
+        expect_taken(memtable, writers);
+        assert_int_equal(memtable_release(memtable), STATUS_OK);
+        assert_int_equal(memtable_size(memtable), 0);
+    }
+    free(writers);
+    memtable_close(memtable);
+    heap_deinit(&heap);
+}
+
+static void a_table_that_gets_full_keeps_what_it_took(void **state)
+{
+    (void)state;
+    run_full(MEMTABLE_LOCKS_SHARDS, 32);
+    run_full(MEMTABLE_LOCKS_SHARDS, 1);
+    run_full(MEMTABLE_LOCKS_ONE, 8);
+}
+
 static void scans_among_writers_miss_nothing_that_was_there(void **state)
 {
     (void)state;
@@ -375,6 +488,7 @@ int main(void)
         cmocka_unit_test(every_snapshot_is_one_cut_with_a_lock_for_each_shard),
         cmocka_unit_test(every_snapshot_is_one_cut_with_one_lock),
         cmocka_unit_test(scans_among_writers_miss_nothing_that_was_there),
+        cmocka_unit_test(a_table_that_gets_full_keeps_what_it_took),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
