@@ -23,7 +23,8 @@ struct leaf {
     uint32_t handles[WIDTH];
 };
 
-_Static_assert(sizeof(struct leaf) == 14 * LINE, "one line beside the arrays");
+/* 14 lines; 15 where a mutex takes more than 40 bytes, as that of glibc on ARM64 does. */
+_Static_assert(sizeof(struct leaf) <= 15 * LINE, "a line or two beside the arrays");
 
 /* Words are stored whole, and arrays before `count` (K6). */
 struct inner {
