@@ -105,29 +105,33 @@ static uint32_t handle_of(uint64_t number, uint64_t place)
     return (uint32_t)(number << KEY_PLACE_BITS | place);
 }
 
+/* There was no room in `full`. False: and there is none. */
+static bool stream_make_room(struct key_blocks *blocks, uint64_t full, uint64_t record_size)
+{
+    blocks_lock(blocks);
+    bool changed = atomic_load_explicit(&blocks->room, memory_order_relaxed) != full;
+    bool made = changed || stream_extend(blocks, record_size);
+    blocks_unlock(blocks);
+    return made;
+}
+
 static uint32_t stream_take(struct key_blocks *blocks, uint64_t size)
 {
     uint64_t units = size / KEY_PLACE_UNIT;
-    uint64_t room = atomic_load_explicit(&blocks->room, memory_order_acquire);
     for (;;) {
+        uint64_t room = atomic_load_explicit(&blocks->room, memory_order_acquire);
         uint64_t used = room >> ROOM_USED_SHIFT & ROOM_UNITS;
-        if (used + units <= (room & ROOM_UNITS)) {
-            uint64_t taken = room + (units << ROOM_USED_SHIFT);
-            if (atomic_compare_exchange_weak_explicit(&blocks->room, &room, taken,
-                                                      memory_order_acquire, memory_order_acquire)) {
-                return handle_of(room >> ROOM_NUMBER_SHIFT, used);
+        if (used + units > (room & ROOM_UNITS)) {
+            if (!stream_make_room(blocks, room, size)) {
+                return 0;
             }
             continue;
         }
-        uint64_t full = room;
-        blocks_lock(blocks);
-        room = atomic_load_explicit(&blocks->room, memory_order_acquire);
-        bool extended = room != full || stream_extend(blocks, size);
-        blocks_unlock(blocks);
-        if (!extended) {
-            return 0;
+        uint64_t taken = room + (units << ROOM_USED_SHIFT);
+        if (atomic_compare_exchange_weak_explicit(&blocks->room, &room, taken, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+            return handle_of(room >> ROOM_NUMBER_SHIFT, used);
         }
-        room = atomic_load_explicit(&blocks->room, memory_order_acquire);
     }
 }
 

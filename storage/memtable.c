@@ -98,11 +98,11 @@ static void shard_count_up(struct memtable_shard *shard)
     counter_set(&shard->filters, filters);
 }
 
+/* 16 KiB of histograms: one set where one lock, or none, guards all shards. */
 static bool shard_owns_latencies(const struct memtable *memtable,
                                  const struct memtable_shard *shard)
 {
-    return shard->latencies != NULL &&
-           (shard == memtable->shards || shard->latencies != memtable->shards[0].latencies);
+    return memtable->options.locks == MEMTABLE_LOCKS_SHARDS || shard == memtable->shards;
 }
 
 static bool shard_open(struct memtable *memtable, struct memtable_shard *shard)
@@ -119,9 +119,8 @@ static bool shard_open(struct memtable *memtable, struct memtable_shard *shard)
     if (options->now_ns == NULL) {
         return opened;
     }
-    /* 16 KiB of histograms: one set where one lock, or none, guards all shards. */
-    bool own = options->locks == MEMTABLE_LOCKS_SHARDS || shard == memtable->shards;
-    shard->latencies = own ? supply_acquire_beside(&memtable->supply, sizeof(*shard->latencies))
+    shard->latencies = shard_owns_latencies(memtable, shard)
+                           ? supply_acquire_beside(&memtable->supply, sizeof(*shard->latencies))
                            : memtable->shards[0].latencies;
     return opened && shard->latencies != NULL;
 }
@@ -371,7 +370,6 @@ enum status memtable_remove(struct memtable *memtable, struct bytes key, int64_t
     struct memtable_shard *shard = shard_of(memtable, hash);
     uint64_t begin_ns = sample_begin(memtable, shard, &shard->write_ops);
     shard_lock(memtable, shard);
-    shard_turn(shard, atomic_load(&memtable->generation));
     enum status status = STATUS_OK;
     const struct key_record *record = shard_find(shard, key, hash);
     if (record != NULL && key_record_offset(record) <= offset) {
@@ -549,7 +547,7 @@ void memtable_latencies(struct memtable *memtable, struct memtable_latencies *la
     check_magic(memtable, MEMTABLE_MAGIC);
     for (uint32_t i = 0; i < memtable->shard_count; i++) {
         struct memtable_shard *shard = &memtable->shards[i];
-        if (!shard_owns_latencies(memtable, shard)) {
+        if (shard->latencies == NULL || !shard_owns_latencies(memtable, shard)) {
             continue;
         }
         shard_lock(memtable, shard);
