@@ -4,15 +4,16 @@
  * them.
  *
  * N1  A handle is the number of a block and the record's place in it, in units of 8 bytes. It
- * halves what slots and leaves take of each key. N2  A block never moves, and neither does its
- * place in the table, whose parts double in size. So a handle is read without a lock by whoever was
- * given it. N3  Blocks go all at once, with key_blocks_deinit().
- *
+ *     halves what slots and leaves take of each key.
+ * N2  A block never moves, and neither does its place in the table, whose parts double in size. So
+ *     a handle is read without a lock by whoever was given it.
+ * N3  Blocks go all at once, with key_blocks_clear().
  * N4  The records of all shards lie in one stream, in the order they were made. Keys that come in
- * their order lie in that order then, which is how a scan reads them: 50 records of 48 bytes are 38
- * lines of memory, and about 64 where each of 32 shards fills blocks of its own. And one block is
- * begun at a time, not one for each shard. N5  Its newest block is one word, `room`: a thread takes
- * its place there by changing the word, and the lock is for whoever adds a block.
+ *     their order lie in that order then, which is how a scan reads them: 50 records of 48 bytes
+ *     are 38 lines of memory, and about 64 where each of 32 shards fills blocks of its own. And one
+ *     block is begun at a time, not one for each shard.
+ * N5  Its newest block is one word, `room`: a thread takes its place there by changing the word,
+ *     and the lock is for whoever adds a block.
  */
 #pragma once
 

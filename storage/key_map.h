@@ -20,7 +20,7 @@ struct key_map {
 };
 
 void key_map_init(struct key_map *map, struct key_blocks *blocks);
-/* Gives the slots back; the blocks go with key_blocks_deinit(). */
+/* Gives the slots back; the blocks go on their own (N3 of key_blocks.h). */
 void key_map_deinit(struct key_map *map);
 
 /* `hash` is any good hash of the key, the same at every call. NULL: not there. */

@@ -5,8 +5,9 @@
  *
  * R1  One writer at a time: who holds the lock of the key's shard.
  * R2  Anybody may read an entry and knows whether he got a whole one: `state` counts the writes
- *     above its flags, and is odd there while one is under way. Every load acquires and every store
- *     releases, which costs nothing on x86 and needs no fence.
+ *     above its flags, and is odd there while one is under way. Loads acquire and stores release,
+ *     which costs nothing on x86 and needs no fence; so the first store and the last load, both of
+ *     `state`, stay where they are without.
  */
 #pragma once
 

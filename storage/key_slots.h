@@ -7,10 +7,11 @@
  *
  * D1  A key lies in the bucket that its hash falls into, or where that was full, in the first one
  *     behind it that was not. So a look-up ends at the first bucket with room.
- * D2  At most 6.4 handles a bucket on average: one in twenty look-ups needs the neighbour's line.
+ * D2  At most 6.4 handles a bucket on average. Of keys that are there one in twenty needs the line
+ *     of a neighbour, and of keys that are not, one in four.
  * D3  A handle is never taken out (key_map.h), so there are no marks of what once was there.
  * D4  Growing by a quarter moves what is there from the hashes alone and touches no record.
- * Doubling would leave a third of the memory unused on average; this leaves a tenth.
+ *     Doubling would leave a third of the memory unused on average; this leaves a tenth.
  */
 #pragma once
 

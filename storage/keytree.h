@@ -19,8 +19,8 @@
  * K5  A leaf is read and changed under its own lock, for a few dozen keys at a time.
  * K6  Inner nodes are read without one. A gate counts the changes, odd while one is made under its
  *     lock; who goes down reads the gate, then the node, then the gate again, and begins anew when
- * it moved. What he reads meanwhile may belong to two moments; it is never a pointer to nowhere,
- *     because every word is stored whole and what it names stays (K3).
+ *     it moved. What he reads meanwhile may belong to two moments; it is never a pointer to
+ *     nowhere, because every word is stored whole and what it names stays (K3).
  * K7  A node splits under the gate of the node above it. So whoever locks a leaf and finds the gate
  *     above it unmoved has the leaf that his key belongs to.
  * K8  Locks are taken downwards, and of leaves one at a time.
@@ -90,7 +90,7 @@ struct keytree_cursor {
     uint32_t turn; /* of the leaf: unless that changed, the position still holds */
 };
 
-/* The next record will be the first at `key`, which is lent until one was read, or behind it. */
+/* The next record will be the first at `key` or behind it. The key is lent until one was read. */
 void keytree_seek(struct keytree *tree, struct bytes key, struct keytree_cursor *cursor);
 /* Up to `room` more; fewer at the end alone. Records made meanwhile may be seen or not. */
 uint32_t keytree_read(struct keytree_cursor *cursor, struct key_record **records, uint32_t room);

@@ -16,7 +16,8 @@
  *     after the other, each by whoever comes first, and a turn is a flip of two halves under the
  *     shard's own lock. Locking all shards at once would give the same cut and stall every
  *     writer for as long as the slowest holder of any lock takes.
- * T3  A snapshot is frozen: no put and no remove changes it, so it is read without locks.
+ * T3  A snapshot is frozen: no put and no remove changes it. A flush takes no lock that a put ever
+ *     waits for.
  * T4  Until memtable_release() gets and scans see the snapshot below what came after it.
  * T5  Memory is held in blocks under `size_max`; a put allocates nothing but a block now and then.
  *
@@ -115,8 +116,9 @@ struct key_sink {
     enum status (*take)(struct key_sink *sink, const struct key_item *items, uint32_t count);
 };
 
-/* Hands at least `count_max` more keys of the snapshot to the sink, some tens more at most.
- * STATUS_OK: that was all. STATUS_PENDING: there are more. One caller at a time, no locks taken. */
+/* Hands at least `count_max` more keys of the snapshot to the sink, some tens more at most; fewer
+ * when the sink says STATUS_PENDING. STATUS_OK: that was all. STATUS_PENDING: there may be more.
+ * One caller at a time. */
 enum status memtable_flush(struct memtable *memtable, struct key_sink *sink, uint64_t count_max);
 
 /* The snapshot is safe elsewhere: gets and scans see it no more. STATUS_PENDING: scans that began
@@ -126,7 +128,7 @@ enum status memtable_release(struct memtable *memtable);
 /* ---- counters ---- */
 
 /* Read without locks: each number is right, together they may be of different moments. A key that
- * was written again while a snapshot was out counts in both halves. */
+ * was written again while a snapshot is out counts in both halves; one removed, in the snapshot. */
 struct memtable_shard_counters {
     uint64_t count;      /* keys */
     uint64_t size;       /* bytes of records, slots and filters */

@@ -46,7 +46,7 @@ struct memtable_scan {
     struct scan_run runs[2];
 };
 
-/* One lock for everything guards the tree as well, which has its own otherwise. */
+/* One lock for everything is taken for the tree as well, beside the tree's own. */
 static struct memtable_shard *scan_guard(struct memtable *memtable)
 {
     return memtable->options.locks == MEMTABLE_LOCKS_ONE ? &memtable->shards[0] : NULL;
