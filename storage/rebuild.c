@@ -86,9 +86,10 @@ static void rebuild_take(struct job *job)
     size = size < left ? size : left;
     walk_feed(&rebuild->walk, job->memory, (size_t)size);
     if (!segment->known && rebuild->walk.state == WALK_DONE) {
-        /* Space taken ahead may follow: the log ends where the next segment's offset is reached. */
-        size = rebuild->walk.position - start;
-        rebuild->walk.size = rebuild->walk.position;
+        /* Space taken ahead may follow: the log ends where the next segment's offset is reached. A
+         * header that was looked at in vain may have begun in the piece before. */
+        size = rebuild->walk.position > start ? rebuild->walk.position - start : 0;
+        rebuild->walk.size = start + size;
     }
     rebuild_sums(rebuild, start, job->memory, size);
     job->position += REBUILD_PIECE_SIZE;
@@ -180,10 +181,11 @@ static bool rebuild_take_aborted(struct job *job, uint64_t count)
     return found == count;
 }
 
+/* A reload needs it itself: the partition is broken until that is done. */
 static bool rebuild_is_over(const struct job *job)
 {
     const struct partition *partition = job->partition;
-    return partition->closing || partition->removing || partition->broken;
+    return partition->closing || partition->removing || (partition->broken && !partition->loading);
 }
 
 static void rebuild_report(const struct job *job, const struct rebuild *rebuild)

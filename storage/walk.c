@@ -50,6 +50,12 @@ static void walk_reconsider(struct walk *walk, const struct batch_header *header
     }
 }
 
+/* W3: what ends the log does so by a gap, which the next batch may contradict. */
+static bool walk_is_doubtful(const struct walk *walk)
+{
+    return walk->has_pending && walk->pending.header.base_offset > walk->pending.offset_before;
+}
+
 static const char *walk_judge_header(struct walk *walk)
 {
     struct walk_batch *current = &walk->current;
@@ -68,6 +74,10 @@ static void walk_header_done(struct walk *walk)
 {
     struct walk_batch *current = &walk->current;
     const char *what = walk_judge_header(walk);
+    if (what != NULL && walk->offset >= walk->offset_until) {
+        walk->state = WALK_DONE; /* nothing contradicts */
+        return;
+    }
     if (what != NULL) {
         walk_open_damage(walk, what, current->position, walk->offset);
         walk->end = walk->open.position_from;
@@ -109,7 +119,7 @@ static void walk_batch_done(struct walk *walk)
 static size_t walk_take_header(struct walk *walk, const uint8_t *data, size_t size)
 {
     if (walk->head_size == 0) {
-        if (walk->offset >= walk->offset_until) {
+        if (walk->offset >= walk->offset_until && !walk_is_doubtful(walk)) {
             walk->state = WALK_DONE; /* space taken ahead may follow */
             return 0;
         }
@@ -152,6 +162,9 @@ void walk_feed(struct walk *walk, const uint8_t *data, size_t size)
         data += part;
         size -= part;
         walk->position += (int64_t)part;
+        if (walk->state == WALK_DONE && part > 0) {
+            walk->position = walk->current.position; /* that was no batch */
+        }
         if (walk->state == WALK_BODY && walk->left == 0) {
             walk_batch_done(walk);
         }
@@ -160,7 +173,8 @@ void walk_feed(struct walk *walk, const uint8_t *data, size_t size)
 
 void walk_end(struct walk *walk)
 {
-    if (walk->state != WALK_LOST && walk->state != WALK_DONE && walk->head_size > 0) {
+    bool inside = walk->head_size > 0 && walk->offset < walk->offset_until;
+    if (walk->state != WALK_LOST && walk->state != WALK_DONE && inside) {
         walk_open_damage(walk, "log ends inside a batch", walk->current.position, walk->offset);
     } else if (walk->state == WALK_HEADER && walk->position < walk->size) {
         walk_open_damage(walk, "log is shorter than it was", walk->position, walk->offset);

@@ -140,13 +140,38 @@ static void test_gaps(void **state)
     assert_int_equal(seen.damage.offset_until, 8);
 }
 
+/* One that claims the log's last offset does not hide those behind it. */
+static void test_gap_to_the_end(void **state)
+{
+    (void)state;
+    make_log();
+    for (size_t piece = 50; piece < 1000; piece += 37) {
+        batch_stamp(log_bytes, 2 * BATCHES - 2, 1);
+        struct seen seen = walk_over(piece, starts[BATCHES]);
+        assert_int_equal(seen.batches, BATCHES - 1);
+        assert_int_equal(seen.damages, 1);
+        assert_int_equal(seen.damage.position_from, 0);
+        assert_int_equal(seen.damage.position_until, starts[1]);
+        assert_int_equal(seen.damage.offset_until, 2);
+        batch_stamp(log_bytes, 0, 1);
+    }
+    /* The last one may, and space taken ahead may follow. */
+    batch_stamp(log_bytes + starts[3], 2 * BATCHES - 2, 1);
+    memset(log_bytes + starts[4], 0, (size_t)(starts[5] - starts[4]));
+    for (size_t piece = 50; piece < 1000; piece += 37) {
+        struct seen seen = walk_over(piece, starts[BATCHES]);
+        assert_int_equal(seen.batches, BATCHES - 1);
+        assert_int_equal(seen.damages, 0);
+    }
+    make_log();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_every_byte_of_a_batch),
-        cmocka_unit_test(test_short_log),
-        cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_pieces),         cmocka_unit_test(test_every_byte_of_a_batch),
+        cmocka_unit_test(test_short_log),      cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_gap_to_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
