@@ -483,7 +483,9 @@ bool partition_is_held(const struct partition *partition)
 
 static bool partition_is_busy(const struct partition *partition)
 {
-    return partition->write != NULL || partition->job_count > 0 || partition->loading_tail ||
+    /* A removal that comes while upkeep drains it waits for upkeep. */
+    uint32_t waiting = partition->removing && !list_is_linked(&partition->remove_node) ? 1 : 0;
+    return partition->write != NULL || partition->job_count > waiting || partition->loading_tail ||
            partition_is_held(partition);
 }
 
@@ -590,6 +592,24 @@ static struct partition *partition_new(struct store *store, const struct partiti
     return partition;
 }
 
+/* Epochs in a log never fall: a walk takes a batch of an older one for bytes that were left there.
+ * So metadata that was restored from a backup, and knows less, is not followed. */
+void partition_begin_epoch(struct partition *partition)
+{
+    int32_t newest = epochs_of_offset(&partition->epochs, INT64_MAX);
+    if (partition->leader_epoch < newest) {
+        diag_line(partition->store->diag, DIAG_WARN, "storage/partition",
+                  "log has a newer leader epoch than the metadata and goes on in that",
+                  "partition=%s epoch=%d metadata_epoch=%d remedy=\"none if the metadata is meant "
+                  "to be older than the log; otherwise restore it\"",
+                  partition->name, newest, partition->leader_epoch);
+        partition->leader_epoch = newest;
+    }
+    if (epochs_begin(&partition->epochs, partition->leader_epoch, partition->end_offset)) {
+        partition->epochs_changed = true;
+    }
+}
+
 enum status partition_open(struct partition **out, struct store *store,
                            const struct partition_options *options)
 {
@@ -610,9 +630,7 @@ enum status partition_open(struct partition **out, struct store *store,
         return status;
     }
     list_push_tail(&store->partitions, &partition->node);
-    if (epochs_begin(&partition->epochs, partition->leader_epoch, partition->end_offset)) {
-        partition->epochs_changed = true;
-    }
+    partition_begin_epoch(partition);
     tend_start(partition);
     partition_ask(partition);
     *out = partition;
@@ -718,11 +736,16 @@ void partition_configure(struct partition *partition, const struct partition_con
 
 void partition_set_epoch(struct partition *partition, int32_t leader_epoch)
 {
+    int32_t newest = epochs_of_offset(&partition->epochs, INT64_MAX);
     partition->leader_epoch = leader_epoch;
-    if (epochs_begin(&partition->epochs, leader_epoch, partition->end_offset)) {
-        partition->epochs_changed = true;
-        tend_start(partition);
+    if (partition->broken) {
+        return; /* the reload begins it: it finds the end of the log */
     }
+    partition_begin_epoch(partition);
+    if (epochs_of_offset(&partition->epochs, INT64_MAX) > newest) {
+        partition->epoch_bump_due = false;
+    }
+    tend_start(partition);
 }
 
 struct partition_epoch_end partition_epoch_end(const struct partition *partition, int32_t epoch)

@@ -64,7 +64,8 @@ void partition_quarantine(struct partition *partition, const struct quarantine_r
         store->diag, DIAG_ERROR, "storage/quarantine",
         "log is not what was written; reads of these offsets are refused, others go on",
         "partition=%s offset=%lld until=%lld base_offset=%lld position=%lld "
-        "position_until=%lld what=\"%s\" remedy=\"weir log verify; restore it from a copy, or "
+        "position_until=%lld what=\"%s\" remedy=\"weir log verify; restore the log file from a "
+        "copy, its .hint or .tail and weir.quarantine taken away, or "
         "give it up with weir log skip TOPIC %d --from %lld --until %lld\"",
         partition->name, (long long)range->offset_from, (long long)range->offset_until,
         (long long)range->base_offset, (long long)range->position_from,
@@ -347,51 +348,66 @@ void upkeep_requests(struct store *store, uint64_t now_ns)
 
 /* ---- at open, blocking ---- */
 
-static void load_ranges(struct partition *partition)
+/* Damaged, it is told and done without; not to be had just now, the log stays closed: rows that
+ * were rebuilt over bad bytes vouch for them, and the next write of the file would forget them. */
+static enum status load_ranges(struct partition *partition)
 {
     struct store *store = partition->store;
     char path[STORE_PATH_SIZE];
     store_path(store, path, partition->name, QUARANTINE_NAME, NULL);
-    int64_t file_size = folder_file_size(store, path);
+    int64_t result = folder_file_size(store, path);
     size_t run_size =
-        ((size_t)(file_size < 0 ? 0 : file_size) / (size_t)BLOCK_SIZE + 1) * (size_t)BLOCK_SIZE;
-    uint8_t *run = file_size < 0 || run_size > QUARANTINE_RANGES_MAX * QUARANTINE_LINE_SIZE * 2
-                       ? NULL
-                       : cache_acquire_run(store, run_size);
+        ((size_t)(result < 0 ? 0 : result) / (size_t)BLOCK_SIZE + 1) * (size_t)BLOCK_SIZE;
+    bool sane = run_size <= QUARANTINE_RANGES_MAX * QUARANTINE_LINE_SIZE * 2;
+    uint8_t *run = result >= 0 && sane ? cache_acquire_run(store, run_size) : NULL;
     size_t size = 0;
-    bool good = run != NULL && folder_read(store, path, 0, run, run_size, &size) == 0 &&
-                quarantine_decode(&partition->quarantine, bytes_of(run, size)) == STATUS_OK;
+    enum status status = STATUS_CORRUPT_MESSAGE;
+    if (result >= 0 && sane) {
+        result = run == NULL ? -ENOMEM : folder_read(store, path, 0, run, run_size, &size);
+    }
+    if (result < 0) {
+        status = result == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
+    } else if (sane) {
+        status = quarantine_decode(&partition->quarantine, bytes_of(run, size));
+    }
     if (run != NULL) {
         cache_release_run(store, run, run_size);
     }
-    partition->quarantine_saved = good;
-    if (!good) {
-        diag_line(
-            store->diag, DIAG_ERROR, "storage/quarantine",
-            "weir.quarantine cannot be read; damage is found again, gaps have to be asked for "
-            "again",
-            "partition=%s", partition->name);
+    partition->quarantine_saved = status == STATUS_OK;
+    if (status != STATUS_OK) {
+        bool damaged = status == STATUS_CORRUPT_MESSAGE;
+        diag_line(store->diag, DIAG_ERROR, "storage/quarantine",
+                  damaged
+                      ? "weir.quarantine is damaged; damage is found again, gaps have to be asked "
+                        "for again"
+                      : "weir.quarantine cannot be read now, and what it names must not be served; "
+                        "the log stays closed",
+                  "partition=%s status=%s remedy=\"%s\"", partition->name, status_name(status),
+                  damaged ? "weir log verify" : "see to the disk, then start again");
     }
+    return status == STATUS_CORRUPT_MESSAGE ? STATUS_OK : status;
 }
 
-void partition_load_quarantine(struct partition *partition, bool has_ranges, bool has_request)
+enum status partition_load_quarantine(struct partition *partition, bool has_ranges,
+                                      bool has_request)
 {
     struct store *store = partition->store;
-    if (has_ranges) {
-        load_ranges(partition);
-    }
-    if (has_request) {
+    enum status status = has_ranges ? load_ranges(partition) : STATUS_OK;
+    if (status == STATUS_OK && has_request) {
         char path[STORE_PATH_SIZE];
         uint8_t text[REQUEST_SIZE_MAX];
         size_t size = 0;
         store_path(store, path, partition->name, REQUEST_NAME, NULL);
-        if (folder_read(store, path, 0, text, sizeof(text) - 1, &size) == 0) {
+        bool read = folder_read(store, path, 0, text, sizeof(text) - 1, &size) == 0;
+        if (read) {
             text[size] = 0;
             (void)request_take(partition, (const char *)text);
         }
-        if (!partition->quarantine_changed || job_wait(quarantine_write_job(partition)) >= 0) {
+        if (read &&
+            (!partition->quarantine_changed || job_wait(quarantine_write_job(partition)) >= 0)) {
             struct op op = {.kind = OP_UNLINK, .path = path};
             (void)ring_call(store->ring, &op);
         }
     }
+    return status;
 }

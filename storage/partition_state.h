@@ -63,6 +63,7 @@ struct partition {
     bool tending;     /* the upkeep job runs (seal, tail, snapshot, epochs) */
     bool retiring;    /* a job renames `retired` */
     bool loading;     /* recovery is not done: nothing of the state may be written yet */
+    bool attended;    /* upkeep reads it back, blocking: a removal waits */
     bool broken;      /* a write failed; nothing is accepted until the reload */
     bool removing;
     bool stopping; /* closing follows once what was accepted is durable */
@@ -169,6 +170,8 @@ void partition_roll_idle(struct partition *partition);
 /* Answers every waiting append with an error; pending ones too when `pending`. */
 void partition_refuse(struct partition *partition, enum status status, bool pending);
 void partition_fire_watches(struct partition *partition, bool all);
+/* The leader epoch begins at the end of the log. */
+void partition_begin_epoch(struct partition *partition);
 /* A write failed: P5. The reload follows from upkeep. */
 void partition_break(struct partition *partition, int64_t error, const char *what);
 /* The high watermark passed the batch, which lies at segment->visible; its memory is still there.
@@ -197,7 +200,8 @@ void partition_ask(struct partition *partition);
 /* Leaves FAILED by loading the log again; follows from upkeep. */
 void partition_reopen(struct partition *partition);
 /* Blocking, at open. */
-void partition_load_quarantine(struct partition *partition, bool has_ranges, bool has_request);
+enum status partition_load_quarantine(struct partition *partition, bool has_ranges,
+                                      bool has_request);
 [[nodiscard]] struct job *quarantine_write_job(struct partition *partition);
 /* Takes the marker out of a control batch; false when it is not one of a transaction. */
 bool partition_decode_marker(const uint8_t *batch, size_t size, struct producers_marker *marker);

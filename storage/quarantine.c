@@ -186,6 +186,26 @@ bool quarantine_cut_start(struct quarantine *quarantine, int64_t base_offset)
     return quarantine->count < before;
 }
 
+bool quarantine_cut_end(struct quarantine *quarantine, int64_t base_offset, int64_t size,
+                        int64_t end_offset)
+{
+    bool changed = false;
+    for (uint32_t i = quarantine->count; i > 0; i--) {
+        struct quarantine_range *range = &quarantine->ranges[i - 1];
+        bool longer = range->base_offset == base_offset && range->position_until > size;
+        if (range->offset_from >= end_offset || (longer && range->position_from >= size)) {
+            quarantine_remove(quarantine, i - 1);
+            changed = true;
+        } else if (longer || range->offset_until > end_offset) {
+            range->position_until = longer ? size : range->position_until;
+            range->offset_until =
+                range->offset_until < end_offset ? range->offset_until : end_offset;
+            changed = true;
+        }
+    }
+    return changed;
+}
+
 /* ---- text ---- */
 
 static void text_put(char *text, size_t size_max, size_t *size, const char *line)

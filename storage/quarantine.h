@@ -58,6 +58,10 @@ uint32_t quarantine_skip(struct quarantine *quarantine, int64_t offset_from, int
 bool quarantine_refuses(const struct quarantine *quarantine);
 /* Forgets ranges of segments below this base offset. True: there were some. */
 bool quarantine_cut_start(struct quarantine *quarantine, int64_t base_offset);
+/* The log ends there, at position `size` of the segment: what was wrong behind that is gone with
+ * it, and may not be said of what is appended now. True: something changed. */
+bool quarantine_cut_end(struct quarantine *quarantine, int64_t base_offset, int64_t size,
+                        int64_t end_offset);
 
 /* The file's text; answers its size, writes only what fits into size_max. */
 size_t quarantine_encode(const struct quarantine *quarantine, char *text, size_t size_max);

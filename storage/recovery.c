@@ -2,7 +2,7 @@
 #include "storage/recovery.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "storage/folder.h"
@@ -11,6 +11,7 @@
 #include "storage/recovery_epochs.h"
 #include "storage/recovery_names.h"
 #include "storage/recovery_producers.h"
+#include "storage/recovery_rest.h"
 #include "storage/scan.h"
 #include "storage/tail.h"
 #include "storage/tend.h"
@@ -29,6 +30,7 @@ struct recovery {
     bool has_rows; /* they came with the header's read */
     int64_t file_size;
     int64_t plain_offset; /* of a walk: no batch from there on names a producer */
+    bool holed;           /* the walk ended at bytes that are bad, and the log goes on */
 };
 
 static enum status recovery_read_tail(struct recovery *recovery)
@@ -79,6 +81,9 @@ static void recovery_take_header(struct recovery *recovery)
     segment->rebuilt = (tail->flags & TAIL_REBUILT) != 0;
     segment->aborted = (tail->flags & TAIL_ABORTED) != 0;
     segment->aborted_sum = tail->aborted_sum;
+    if ((tail->flags & TAIL_LOST) != 0) { /* who found that died before the epoch began */
+        recovery->partition->epoch_bump_due = true;
+    }
     if ((tail->flags & TAIL_NO_PRODUCERS) != 0) {
         segment->producers_none_offset = tail->offset;
     }
@@ -139,46 +144,6 @@ static enum status recovery_load_rows(struct recovery *recovery)
     return STATUS_OK;
 }
 
-/* Writes [position, until) of the log again: where it stands, or, synced, as a copy of its own. 0
- * or -errno. */
-static int64_t recovery_write(struct scan *scan, const char *path, bool copy, int64_t position,
-                              int64_t until)
-{
-    struct store *store = scan->store;
-    struct op op = {.kind = OP_OPEN,
-                    .path = path,
-                    .flags = OPEN_WRITE | (copy ? OPEN_CREATE | OPEN_TRUNCATE : 0)};
-    int64_t file = ring_call(store->ring, &op);
-    int64_t at = position;
-    int64_t result = file;
-    while (result >= 0 && at < until) {
-        int64_t part = BLOCK_SIZE - at % BLOCK_SIZE;
-        part = part < until - at ? part : until - at;
-        const uint8_t *data = scan_bytes(scan, at, part);
-        if (data == NULL) {
-            result = scan->error < 0 ? scan->error : -EIO;
-            break;
-        }
-        struct iovec slice = {(void *)(uintptr_t)data, (size_t)part};
-        op = (struct op){.kind = OP_WRITE,
-                         .file = (int32_t)file,
-                         .vector = &slice,
-                         .vector_count = 1,
-                         .position = (uint64_t)(copy ? at - position : at)};
-        result = ring_call(store->ring, &op);
-        at += part;
-    }
-    if (result >= 0 && copy) {
-        op = (struct op){.kind = OP_SYNC, .file = (int32_t)file};
-        result = ring_call(store->ring, &op);
-    }
-    if (file >= 0) {
-        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
-        (void)ring_call(store->ring, &op);
-    }
-    return result < 0 ? result : 0;
-}
-
 /*
  * R3: what may have been in flight, one write, is written once more. A sync alone proves too
  * little: where an earlier start's sync failed, the system takes the bytes for written, and the
@@ -186,46 +151,9 @@ static int64_t recovery_write(struct scan *scan, const char *path, bool copy, in
  */
 static int64_t recovery_write_again(struct scan *scan, int64_t walked_from)
 {
-    struct store *store = scan->store;
     int64_t until = scan->segment->size;
     int64_t from = until - RECOVERY_GAP > walked_from ? until - RECOVERY_GAP : walked_from;
-    char path[STORE_PATH_SIZE];
-    store_path_offset(store, path, scan->segment->partition->name, scan->segment->base_offset,
-                      ".log");
-    return from < until ? recovery_write(scan, path, false, from, until) : 0;
-}
-
-/* Puts [position, until) of the log aside before it is cut. An error: nothing may be cut. */
-static int64_t recovery_keep_rest(struct scan *scan, struct partition *partition, int64_t position,
-                                  int64_t until)
-{
-    struct store *store = partition->store;
-    char suffix[40];
-    char path[STORE_PATH_SIZE];
-    snprintf(suffix, sizeof(suffix), ".cut-%lld", (long long)position);
-    store_path_offset(store, path, partition->name, scan->segment->base_offset, suffix);
-    int64_t result = recovery_write(scan, path, true, position, until);
-    if (result == 0) {
-        result = recovery_sync_names(partition);
-    }
-    if (result < 0) {
-        diag_line(store->diag, DIAG_ERROR, "storage/recovery",
-                  "bytes behind the last good batch cannot be put aside, so nothing is cut and the "
-                  "log is not opened",
-                  "partition=%s offset=%lld position=%lld size=%lld error=%d "
-                  "remedy=\"make room for a copy of them in the folder, or repair the disk; then "
-                  "start again\"",
-                  partition->name, (long long)scan->segment->end_offset, (long long)position,
-                  (long long)(until - position), (int)-result);
-        return result;
-    }
-    partition->cut_size += (uint64_t)(until - position);
-    diag_line(store->diag, DIAG_WARN, "storage/recovery",
-              "bytes behind the last good batch are cut; a copy is kept",
-              "partition=%s offset=%lld position=%lld size=%lld", partition->name,
-              (long long)scan->segment->end_offset, (long long)position,
-              (long long)(until - position));
-    return 0;
+    return from < until ? recovery_write_range(scan, from, until) : 0;
 }
 
 static int64_t recovery_rest_end(struct scan *scan, int64_t position)
@@ -287,19 +215,33 @@ static int64_t recovery_settle(struct scan *scan, struct partition *partition, i
 static void recovery_note_hole(struct recovery *recovery, struct scan *scan)
 {
     struct segment *segment = recovery->segment;
-    bool rest = scan_nonzero(scan, segment->size, RECOVERY_GAP) >= 0;
-    if (!rest && !recovery->has_tail) {
+    recovery->holed = scan_nonzero(scan, segment->size, scan->file_size) >= 0;
+    if (!recovery->holed && !recovery->has_tail) {
         return; /* a log of Kafka that was compacted ends where it ends */
     }
-    struct quarantine_range range = {
-        .base_offset = segment->base_offset,
-        .position_from = segment->size,
-        .position_until = scan->file_size > segment->size ? scan->file_size : segment->size,
-        .offset_from = segment->end_offset,
-        .offset_until = recovery->next_base,
-    };
-    partition_quarantine(recovery->partition, &range, "log ends before the next segment");
     recovery->partition->epoch_bump_due = true;
+    if (!recovery->holed) {
+        struct quarantine_range range = {
+            .base_offset = segment->base_offset,
+            .position_from = segment->size,
+            .position_until = scan->file_size > segment->size ? scan->file_size : segment->size,
+            .offset_from = segment->end_offset,
+            .offset_until = recovery->next_base,
+        };
+        partition_quarantine(recovery->partition, &range, "log ends before the next segment");
+    }
+}
+
+/* Which file it was is known here alone. */
+static enum status recovery_refuse(const struct segment *segment, int64_t error)
+{
+    diag_line(segment->store->diag, DIAG_ERROR, "storage/recovery",
+              "segment cannot be read back, or not be made durable; the log stays closed",
+              "partition=%s base_offset=%lld error=\"%s\" remedy=\"see to the disk, then start "
+              "again\"",
+              segment->partition->name, (long long)segment->base_offset,
+              strerrordesc_np((int)-error));
+    return error == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
 }
 
 /* The walk from D (or 0). */
@@ -308,8 +250,9 @@ static enum status recovery_walk(struct recovery *recovery)
     struct partition *partition = recovery->partition;
     struct segment *segment = recovery->segment;
     struct scan scan;
-    if (scan_open(&scan, segment) < 0) {
-        return STATUS_KAFKA_STORAGE_ERROR;
+    int64_t result = scan_open(&scan, segment);
+    if (result < 0) {
+        return recovery_refuse(segment, result);
     }
     scan.sum_from = (uint32_t)(segment->size / BLOCK_SIZE);
     if (recovery->has_tail && segment->size == recovery->tail.position) {
@@ -333,7 +276,7 @@ static enum status recovery_walk(struct recovery *recovery)
         recovery->plain_offset =
             walk.producers_until > walked_offset ? walk.producers_until : walked_offset;
     }
-    int64_t result = scan.error;
+    result = scan.error;
     if (result == 0) {
         bool cut = recovery->last || walk.offset >= recovery->next_base;
         bool idle = recovery->has_tail && walk.position == recovery->tail.position;
@@ -347,7 +290,7 @@ static enum status recovery_walk(struct recovery *recovery)
     segment->allocated = scan.file_size;
     segment->written_until = segment->size; /* what follows may be allocated only */
     scan_close(&scan);
-    return result < 0 ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK;
+    return result < 0 ? recovery_refuse(segment, result) : STATUS_OK;
 }
 
 static int64_t recovery_file_size(struct segment *segment)
@@ -510,6 +453,25 @@ static void recovery_defer(struct segment *segment, int64_t next_base, bool hint
 }
 
 /*
+ * One segment. Behind bad bytes there may be records that were answered: sealed as the walk leaves
+ * it, the file would be cut there. The rebuild at first use finds what is good behind what is bad,
+ * and keeps all bytes. It does not go by the tail file, whose D is the end of nothing.
+ */
+static enum status recovery_take_segment(struct recovery *recovery)
+{
+    struct segment *segment = recovery->segment;
+    enum status status = recovery_segment(recovery);
+    if (status == STATUS_OK && recovery->holed) {
+        status = recovery_unlink(recovery->partition, segment->base_offset, ".tail");
+        segment_unload_rows(segment);
+        segment->tail_position = 0;
+        segment->tail_rows = 0;
+        recovery_defer(segment, recovery->next_base, false);
+    }
+    return status;
+}
+
+/*
  * No tail file, and the log goes on: rebuilt at first use, if it has no epoch to tell of. A small
  * one is walked at once: a crash in its first second leaves no tail either, and may leave bytes
  * behind its end.
@@ -590,7 +552,7 @@ static enum status recovery_load_segments(struct partition *partition, struct fo
         if (status == STATUS_OK && (hinted || (epochs_known && recovery_may_wait(&recovery)))) {
             recovery_defer(segment, recovery.next_base, hinted);
         } else if (status == STATUS_OK) {
-            status = recovery_segment(&recovery);
+            status = recovery_take_segment(&recovery);
         }
         if (status == STATUS_OK && !partition_add_segment(partition, segment)) {
             status = STATUS_NO_MEMORY;
@@ -624,6 +586,13 @@ static void recovery_place(struct partition *partition)
     }
     epochs_cut_end(&partition->epochs, partition->end_offset);
     epochs_cut_start(&partition->epochs, partition->log_start_offset);
+    if (active->producers_none_offset > active->end_offset) {
+        active->producers_none_offset = -1; /* said of a log that was longer */
+    }
+    if (quarantine_cut_end(&partition->quarantine, active->base_offset, active->size,
+                           active->end_offset)) {
+        partition->quarantine_changed = true;
+    }
     if (!active->rows_loaded) {
         check(active->size == 0);
         active->rows_loaded = true;
@@ -641,6 +610,21 @@ static enum status recovery_sync_fresh(struct partition *partition, int64_t offs
                                                                      : STATUS_OK;
 }
 
+/* The log ends before the position that its tail file vouches for, and somebody may have read what
+ * lay there. */
+static enum status recovery_renew_tail(struct partition *partition)
+{
+    const struct segment *active = partition_active(partition);
+    if (active->tail_position <= active->size) {
+        return STATUS_OK;
+    }
+    partition->epoch_bump_due = true;
+    int64_t result = tend_renew_tail(partition);
+    return result == -ENOMEM ? STATUS_NO_MEMORY
+           : result < 0      ? STATUS_KAFKA_STORAGE_ERROR
+                             : STATUS_OK;
+}
+
 enum status recovery_load(struct partition *partition, int64_t offset_until)
 {
     struct folder folder;
@@ -652,10 +636,12 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
         return status;
     }
     if (partition->quarantine.count == 0) {
-        partition_load_quarantine(partition, folder.has_ranges, folder.has_request);
+        status = partition_load_quarantine(partition, folder.has_ranges, folder.has_request);
     }
     bool known = false;
-    status = folder_load_epochs(partition, &folder, &known);
+    if (status == STATUS_OK) {
+        status = folder_load_epochs(partition, &folder, &known);
+    }
     struct epochs saved = partition->epochs;
     int64_t plain_offset = INT64_MAX;
     if (status == STATUS_OK) {
@@ -676,6 +662,9 @@ enum status recovery_load(struct partition *partition, int64_t offset_until)
         /* What the walk learned must be on disk before D passes it. */
         partition->epochs_changed = !known || !epochs_equal(&partition->epochs, &saved);
         status = recovery_load_producers(partition, &folder, plain_offset);
+    }
+    if (status == STATUS_OK) {
+        status = recovery_renew_tail(partition);
     }
     if (status == STATUS_OK) {
         partition_keys_load(partition);

@@ -14,6 +14,11 @@
  *   R6  Names are synced before what lies under them is believed to last: a process may have died
  *       between the making of a name and its sync, and a power cut may follow. A name that has to
  *       go and does not keeps the log closed (recovery_names.h).
+ *   R7  A log that ends before D lost bytes. What speaks of them goes before the log is opened, or
+ *       the next start would believe it of what is appended now: D is taken back in the tail file,
+ *       snapshots and quarantined ranges behind the end are forgotten. A leader epoch has to begin,
+ *       and the tail file says so until one did.
+ *   R8  What was put aside is never written over.
  *
  *   hint, and one behind it  nothing is opened: its name says that it is sealed and durable
  *   sealed tail file         nothing of the log is read (written by older versions)
@@ -24,8 +29,10 @@
  *
  * A segment whose log stops short of the next one's base: when the next one begins with a good
  * batch, or one behind it does, or their hints or tail files say that something was durable, they
- * were written after all of this one was durable (storage/commit), so the hole is rot and is
- * quarantined; else the next ones were only made ahead and are empty: they go.
+ * were written after all of this one was durable (storage/commit), so the hole is rot: it is
+ * quarantined, and where bytes lie in it the segment is rebuilt at first use, which cuts nothing
+ * and finds what is good behind what is bad; else the next ones were only made ahead and are empty:
+ * they go.
  */
 #pragma once
 

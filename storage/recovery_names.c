@@ -4,10 +4,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "storage/folder.h"
 #include "storage/partition_state.h"
 #include "storage/planted.h"
-#include "storage/recovery.h"
+#include "storage/recovery_rest.h"
 #include "storage/scan.h"
 
 int64_t recovery_sync_folder(struct store *store, const char *path)
@@ -50,7 +51,7 @@ static bool recovery_is_empty(struct partition *partition, int64_t base_offset)
         return false;
     }
     if (scan_open(&scan, segment) == 0) {
-        empty = scan_nonzero(&scan, 0, RECOVERY_GAP) < 0 && scan.error == 0;
+        empty = scan_nonzero(&scan, 0, scan.file_size) < 0 && scan.error == 0;
         scan_close(&scan);
     }
     segment_drop(segment);
@@ -93,6 +94,23 @@ static void recovery_tell_aside(struct partition *partition, int64_t base_offset
               (long long)base_offset);
 }
 
+/* A name of a copy at which nothing stands: what was put aside before is not written over. */
+static enum status recovery_free_name(struct partition *partition, int64_t base_offset,
+                                      char path[STORE_PATH_SIZE])
+{
+    for (uint32_t number = 1; number <= RECOVERY_COPIES_MAX; number++) {
+        recovery_copy_name(partition, base_offset, 0, number, path);
+        int64_t result = folder_file_size(partition->store, path);
+        if (result == -ENOENT) {
+            return STATUS_OK;
+        }
+        if (result < 0) {
+            return recovery_unnamed(partition, path, result);
+        }
+    }
+    return recovery_unnamed(partition, path, -EEXIST);
+}
+
 /*
  * Files that were made ahead go when they are empty; whatever else cannot follow is kept aside. The
  * log goes last: as long as one of them is there, the next start comes here again.
@@ -101,9 +119,10 @@ static enum status recovery_drop_file(struct partition *partition, int64_t base_
 {
     struct store *store = partition->store;
     bool empty = recovery_is_empty(partition, base_offset);
-    enum status status = recovery_unlink(partition, base_offset, ".tail");
-    if (status == STATUS_OK) {
-        status = recovery_unlink(partition, base_offset, ".hint");
+    static const char *const beside[] = {".tail", ".hint", ".txnindex"};
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < ARRAY_COUNT(beside); i++) {
+        status = recovery_unlink(partition, base_offset, beside[i]);
     }
     if (status != STATUS_OK) {
         return status;
@@ -111,7 +130,10 @@ static enum status recovery_drop_file(struct partition *partition, int64_t base_
     char path[STORE_PATH_SIZE];
     char path_target[STORE_PATH_SIZE];
     store_path_offset(store, path, partition->name, base_offset, ".log");
-    store_path_offset(store, path_target, partition->name, base_offset, ".cut-0");
+    status = empty ? STATUS_OK : recovery_free_name(partition, base_offset, path_target);
+    if (status != STATUS_OK) {
+        return status;
+    }
     struct op op = {
         .kind = empty ? OP_UNLINK : OP_RENAME, .path = path, .path_target = path_target};
     status = recovery_unnamed(partition, path, ring_call(store->ring, &op));

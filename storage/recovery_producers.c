@@ -8,6 +8,7 @@
 #include "storage/hint_reader.h"
 #include "storage/partition_state.h"
 #include "storage/recovery.h"
+#include "storage/recovery_names.h"
 #include "storage/scan.h"
 #include "storage/tail.h"
 #include "storage/transaction_index.h"
@@ -32,6 +33,25 @@ static int64_t read_whole(struct store *store, const char *path, uint8_t **run, 
     return result;
 }
 
+/* Snapshots of a log that was longer go for good: one that stays, or comes back with a power cut,
+ * would be believed when this log gets there. */
+static enum status drop_snapshots(struct partition *partition, const struct folder *folder)
+{
+    enum status status = STATUS_OK;
+    bool dropped = false;
+    for (uint32_t i = folder->snapshot_count; status == STATUS_OK && i > 0; i--) {
+        if (folder->snapshots[i - 1] <= partition->end_offset) {
+            break;
+        }
+        status = recovery_unlink(partition, folder->snapshots[i - 1], ".snapshot");
+        dropped = true;
+    }
+    if (status == STATUS_OK && dropped && recovery_sync_names(partition) < 0) {
+        status = STATUS_KAFKA_STORAGE_ERROR;
+    }
+    return status;
+}
+
 /* The newest good snapshot; its offset, or -1. One that the disk does not give is not passed over:
  * what the log behind it knows of producers is less. */
 static enum status load_snapshot(struct partition *partition, const struct folder *folder,
@@ -42,17 +62,11 @@ static enum status load_snapshot(struct partition *partition, const struct folde
     int64_t now_ms = ring_wall_ms(store->ring);
     for (uint32_t i = folder->snapshot_count; i > 0; i--) {
         int64_t offset = folder->snapshots[i - 1];
+        if (offset > partition->end_offset || offset < partition->log_start_offset) {
+            continue;
+        }
         char path[STORE_PATH_SIZE];
         store_path_offset(store, path, partition->name, offset, ".snapshot");
-        if (offset > partition->end_offset) {
-            /* Of a log that was longer: it must not be believed when this one gets there. */
-            struct op op = {.kind = OP_UNLINK, .path = path};
-            (void)ring_call(store->ring, &op);
-            continue;
-        }
-        if (offset < partition->log_start_offset) {
-            continue;
-        }
         size_t size = 0;
         size_t run_size = 0;
         uint8_t *run = NULL;
@@ -105,80 +119,30 @@ static bool load_aborted(struct partition *partition, struct segment *segment, i
 /* Ended transactions are kept until they are known to be settled. */
 #define REPLAY_SETTLE_COUNT 4096
 
-/* Takes the headers of [offset, until) of one segment in. */
-static enum status replay_segment(struct producers *producers, struct segment *segment,
-                                  int64_t offset, int64_t until)
-{
-    struct partition *partition = segment->partition;
-    struct scan scan;
-    if (scan_open(&scan, segment) < 0) {
-        return STATUS_KAFKA_STORAGE_ERROR;
-    }
-    int64_t now_ms = ring_wall_ms(partition->store->ring);
-    int64_t position = 0;
-    if (segment->rows_loaded) {
-        int32_t row = segment_row_of(segment, offset);
-        position = row < 0 ? 0 : segment->rows[row].position;
-    }
-    enum status status = STATUS_OK;
-    uint32_t unsettled = 0;
-    while (status == STATUS_OK && position < segment->size) {
-        const uint8_t *data = scan_bytes(&scan, position, BATCH_HEADER_SIZE);
-        struct batch_header header;
-        if (data == NULL) {
-            break;
-        }
-        const struct quarantine_range *range =
-            quarantine_at_position(&partition->quarantine, segment->base_offset, position);
-        if (range != NULL && range->position_from <= position) {
-            position = range->position_until; /* what it said of producers is lost */
-            continue;
-        }
-        batch_header_decode(&header, data);
-        int64_t size = batch_size_of(data);
-        if (!segment_header_is_sane(&header) || position + size > segment->size) {
-            break; /* rot: reads of it are refused, what it said of producers is lost */
-        }
-        if (header.base_offset >= until) {
-            break;
-        }
-        if (batch_last_offset(&header) >= offset && header.producer_id >= 0) {
-            struct producers_marker marker = {0};
-            if ((header.attributes & BATCH_CONTROL) != 0) {
-                const uint8_t *batch =
-                    size <= SCAN_RUN_SIZE - BLOCK_SIZE ? scan_bytes(&scan, position, size) : NULL;
-                if (batch != NULL) {
-                    (void)partition_decode_marker(batch, (size_t)size, &marker);
-                }
-                segment->aborted = segment->aborted || (marker.is_marker && !marker.is_commit);
-            }
-            status = producers_add(producers, &header, marker, now_ms);
-            /* What lies here is below the high watermark. */
-            unsettled += marker.is_marker ? 1 : 0;
-            if (unsettled == REPLAY_SETTLE_COUNT) {
-                (void)producers_first_unstable(producers, batch_last_offset(&header) + 1);
-                unsettled = 0;
-            }
-        }
-        position += size;
-    }
-    if (unsettled > 0) {
-        (void)producers_first_unstable(producers,
-                                       until < segment->end_offset ? until : segment->end_offset);
-    }
-    if (scan.error != 0) {
-        status = STATUS_KAFKA_STORAGE_ERROR;
-    }
-    scan_close(&scan);
-    return status;
-}
-
 static void know_run(struct job *job)
 {
     JOB_BEGIN(job);
     JOB_CALL(job, job_wait_rows(job, job->segment));
     segment_drop(job->segment);
     JOB_END(job, job->op.result);
+}
+
+static enum status status_of(int64_t result)
+{
+    return result == 0         ? STATUS_OK
+           : result == -ENOMEM ? STATUS_NO_MEMORY
+                               : STATUS_KAFKA_STORAGE_ERROR;
+}
+
+/* Blocking; through the segment's own door: somebody else may be rebuilding it. */
+static int64_t load_rows(struct segment *segment)
+{
+    struct job *job = job_take(segment->store, segment->partition, know_run);
+    if (job != NULL) {
+        job->segment = segment;
+        segment_hold(segment);
+    }
+    return job_wait(job);
 }
 
 enum status recovery_know(struct segment *segment)
@@ -188,17 +152,141 @@ enum status recovery_know(struct segment *segment)
     }
     int64_t result = segment->hinted ? job_wait(hint_read_job(segment, HINT_FACTS)) : -ENOENT;
     if (result == -EBADMSG || result == -ENOENT) {
-        /* Through the segment's own door: somebody else may be rebuilding it. */
-        struct job *job = job_take(segment->store, segment->partition, know_run);
-        if (job != NULL) {
-            job->segment = segment;
-            segment_hold(segment);
-        }
-        result = job_wait(job);
+        result = load_rows(segment);
     }
-    return result == 0         ? STATUS_OK
-           : result == -ENOMEM ? STATUS_NO_MEMORY
-                               : STATUS_KAFKA_STORAGE_ERROR;
+    return status_of(result);
+}
+
+/* The headers of [offset, until) of one segment. */
+struct replay {
+    struct producers *producers;
+    struct segment *segment;
+    struct scan scan;
+    int64_t offset;
+    int64_t until;
+    int64_t position;
+    int64_t offset_least; /* of the batch there */
+    int64_t now_ms;
+    uint32_t unsettled;
+};
+
+static enum status replay_batch(struct replay *replay, const struct batch_header *header,
+                                int64_t size)
+{
+    struct segment *segment = replay->segment;
+    if (batch_last_offset(header) < replay->offset || header->producer_id < 0) {
+        return STATUS_OK;
+    }
+    struct producers_marker marker = {0};
+    if ((header->attributes & BATCH_CONTROL) != 0) {
+        const uint8_t *batch = size <= SCAN_RUN_SIZE - BLOCK_SIZE
+                                   ? scan_bytes(&replay->scan, replay->position, size)
+                                   : NULL;
+        if (batch != NULL) {
+            (void)partition_decode_marker(batch, (size_t)size, &marker);
+        }
+        segment->aborted = segment->aborted || (marker.is_marker && !marker.is_commit);
+    }
+    enum status status = producers_add(replay->producers, header, marker, replay->now_ms);
+    /* What lies here is below the high watermark. */
+    replay->unsettled += marker.is_marker ? 1 : 0;
+    if (replay->unsettled == REPLAY_SETTLE_COUNT) {
+        (void)producers_first_unstable(replay->producers, batch_last_offset(header) + 1);
+        replay->unsettled = 0;
+    }
+    return status;
+}
+
+static bool replay_is_sound(const struct replay *replay, const struct batch_header *header,
+                            int64_t size)
+{
+    const struct segment *segment = replay->segment;
+    return segment_header_is_sane(header) && replay->position + size <= segment->size &&
+           header->base_offset >= replay->offset_least &&
+           batch_last_offset(header) < segment->end_offset;
+}
+
+/* Rot: what it said of producers is lost. Not what others behind it say: a marker that nobody heard
+ * of would hold the last stable offset for good. They begin where the next row says. */
+static enum status replay_pass_rot(struct replay *replay)
+{
+    struct segment *segment = replay->segment;
+    int64_t position = segment->size;
+    if (!segment->rows_loaded && !segment->aborted_lost) { /* its rows wait for who is here */
+        enum status status = status_of(load_rows(segment));
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    for (uint32_t i = 0; segment->rows_loaded && i < segment->row_count; i++) {
+        const struct block_row *row = &segment->rows[i];
+        if (row->position != ROW_NONE && row->position > replay->position) {
+            position = row->position;
+            break;
+        }
+    }
+    replay->position = position;
+    return STATUS_OK;
+}
+
+static enum status replay_walk(struct replay *replay)
+{
+    struct segment *segment = replay->segment;
+    const struct quarantine *quarantine = &segment->partition->quarantine;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && replay->position < segment->size) {
+        const uint8_t *data = scan_bytes(&replay->scan, replay->position, BATCH_HEADER_SIZE);
+        if (data == NULL) {
+            break;
+        }
+        const struct quarantine_range *range =
+            quarantine_at_position(quarantine, segment->base_offset, replay->position);
+        if (range != NULL && range->position_from <= replay->position) {
+            replay->position = range->position_until;
+            continue;
+        }
+        struct batch_header header;
+        batch_header_decode(&header, data);
+        int64_t size = batch_size_of(data);
+        if (!replay_is_sound(replay, &header, size)) {
+            status = replay_pass_rot(replay);
+            continue;
+        }
+        if (header.base_offset >= replay->until) {
+            break;
+        }
+        status = replay_batch(replay, &header, size);
+        replay->position += size;
+        replay->offset_least = batch_last_offset(&header) + 1;
+    }
+    return replay->scan.error == 0 ? status : STATUS_KAFKA_STORAGE_ERROR;
+}
+
+static enum status replay_segment(struct producers *producers, struct segment *segment,
+                                  int64_t offset, int64_t until)
+{
+    struct replay replay = {
+        .producers = producers,
+        .segment = segment,
+        .offset = offset,
+        .until = until,
+        .offset_least = segment->base_offset,
+        .now_ms = ring_wall_ms(segment->store->ring),
+    };
+    if (scan_open(&replay.scan, segment) < 0) {
+        return STATUS_KAFKA_STORAGE_ERROR;
+    }
+    if (segment->rows_loaded) {
+        int32_t row = segment_row_of(segment, offset);
+        replay.position = row < 0 ? 0 : segment->rows[row].position;
+    }
+    enum status status = replay_walk(&replay);
+    if (replay.unsettled > 0) {
+        (void)producers_first_unstable(producers,
+                                       until < segment->end_offset ? until : segment->end_offset);
+    }
+    scan_close(&replay.scan);
+    return status;
 }
 
 /* Into `producers`, which need not be the partition's own: others use that while this one waits. */
@@ -257,8 +345,11 @@ static enum status find_none(struct partition *partition, int64_t *from)
 enum status recovery_load_producers(struct partition *partition, const struct folder *folder,
                                     int64_t plain_offset)
 {
-    int64_t snapshot;
-    enum status status = load_snapshot(partition, folder, &snapshot);
+    int64_t snapshot = -1;
+    enum status status = drop_snapshots(partition, folder);
+    if (status == STATUS_OK) {
+        status = load_snapshot(partition, folder, &snapshot);
+    }
     int64_t from = snapshot;
     if (status == STATUS_OK) {
         status = find_none(partition, &from);

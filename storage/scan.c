@@ -106,7 +106,10 @@ const uint8_t *scan_bytes(struct scan *scan, int64_t position, int64_t size)
     }
     if (position < scan->start || position + size > scan->end) {
         scan_fill(scan, position, size);
-        if (scan->error != 0 || position + size > scan->end) {
+        if (scan->error == 0 && position + size > scan->end) {
+            scan->error = -EIO; /* taken for the end of the file, it would be cut here */
+        }
+        if (scan->error != 0) {
             return NULL;
         }
     }

@@ -172,6 +172,7 @@ static struct tail_header tail_header_now(struct segment *segment, uint32_t flag
     flags |= sealed ? TAIL_SEALED : 0;
     flags |= segment->rebuilt ? TAIL_REBUILT : 0;
     flags |= segment->aborted ? TAIL_ABORTED : 0;
+    flags |= partition->epoch_bump_due ? TAIL_LOST : 0;
     flags |=
         producers_count(partition->producers) == 0 && !segment->aborted ? TAIL_NO_PRODUCERS : 0;
     struct tail_header header = {

@@ -33,6 +33,7 @@ enum tail_flags {
     TAIL_REBUILT = 4,       /* rows come from a scan */
     TAIL_ABORTED = 8,       /* below D lies the marker of an aborted transaction: see .txnindex */
     TAIL_NO_PRODUCERS = 16, /* no producer state as of D: nothing to replay before it */
+    TAIL_LOST = 32,         /* records below an older D are gone, and no leader epoch began since */
 };
 
 /* As it lies in the file, little-endian, behind it zeros and at byte 4088 the checksum. */

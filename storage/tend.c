@@ -322,6 +322,33 @@ void tend_uncovered(struct store *store, uint64_t now_ns)
     }
 }
 
+/* In the order of tend_run(). */
+static void renew_run(struct job *job)
+{
+    struct partition *partition = job->partition;
+    JOB_BEGIN(job);
+    if (partition->quarantine_changed) {
+        JOB_CALL(job, job_call(job, quarantine_write_job(partition)));
+        if (job->op.result < 0) {
+            goto end;
+        }
+    }
+    if (partition->epochs_changed) {
+        JOB_CALL(job, job_call(job, epochs_job(partition)));
+        if (job->op.result < 0) {
+            goto end;
+        }
+    }
+    JOB_CALL(job, job_call(job, tail_write_job(partition_active(partition), 0)));
+end:
+    JOB_END(job, job->op.result);
+}
+
+int64_t tend_renew_tail(struct partition *partition)
+{
+    return job_wait(job_take(partition->store, partition, renew_run));
+}
+
 /* What the checkpoint on disk is known by, so that the next start need not read it. */
 static void stamp_run(struct job *job)
 {

@@ -30,5 +30,9 @@ void tend_uncovered(struct store *store, uint64_t now_ns);
 /* Producer state as of the end offset, to be written when the high watermark is there. */
 void tend_capture(struct partition *partition);
 void tend_discard_capture(struct partition *partition);
+/* Blocking, at the end of a load: the log ends before D of its tail file. D is taken back on the
+ * disk before appends grow over it: the next start would take what they wrote for rot. 0 or -errno.
+ */
+int64_t tend_renew_tail(struct partition *partition);
 /* Blocking, after the last append is durable: clean tail, snapshot, trimmed file. */
 void tend_stop(struct partition *partition);

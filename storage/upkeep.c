@@ -50,6 +50,9 @@ void upkeep_reload(struct partition *partition)
     struct store *store = partition->store;
     partition_cancel_reads(partition); /* what they wait for may be the next upkeep */
     partition_drain(partition);
+    if (partition->removing) {
+        return;
+    }
     uint64_t now_ns = ring_now_ns(store->ring);
     bool again = partition->failed_ns != 0 && now_ns - partition->failed_ns < PARTITION_FAILURE_NS;
     partition->failed_ns = now_ns;
@@ -76,7 +79,7 @@ void upkeep_reload(struct partition *partition)
         return;
     }
     partition->broken = false;
-    (void)epochs_begin(&partition->epochs, partition->leader_epoch, partition->end_offset);
+    partition_begin_epoch(partition);
     partition->epochs_changed = true;
     struct segment *active = partition_active(partition);
     if (active != NULL && active->size > 0) {
@@ -135,6 +138,7 @@ static void upkeep_broken(struct store *store)
         if (partition->removing) {
             continue;
         }
+        partition->attended = true; /* a topic may be deleted by what completes meanwhile */
         if (partition->broken) {
             upkeep_reload(partition);
         } else {
@@ -142,6 +146,7 @@ static void upkeep_broken(struct store *store)
             upkeep_rot(partition);
             tend_start(partition);
         }
+        partition->attended = false;
     }
 }
 

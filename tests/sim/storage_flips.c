@@ -327,6 +327,7 @@ static void flip(struct sim_run *run, uint64_t number)
         oracle_check_transactions(oracle);
         (void)oracle_find_keys(oracle, LOG_BATCH_KEYS); /* F6 */
     }
+    size_t before = oracle->count;
     append_some(oracle, 5, 6);
     log_world_sleep(&oracle->world, 2000);
     read_all(oracle, run, !log);
@@ -336,6 +337,10 @@ static void flip(struct sim_run *run, uint64_t number)
     require(oracle_open(oracle, false) == STATUS_OK);
     require(partition_facts(oracle->partition).high_watermark >= end); /* F5 */
     read_all(oracle, run, !log);
+    for (size_t i = before; i < oracle->count; i++) {
+        int64_t offset = oracle_offset(oracle->entries[i]);
+        require(oracle->entries[i]->fate != FATE_ACKED || oracle_read(oracle, offset, 1) > offset);
+    }                                                        /* F5 */
     require(hash_file(oracle, NEIGHBOUR) == neighbour_hash); /* F4 */
 }
 

@@ -53,6 +53,32 @@ static void test_ranges(void **state)
     heap_deinit(&heap);
 }
 
+static void test_cut_end(void **state)
+{
+    (void)state;
+    struct heap heap;
+    struct quarantine quarantine;
+    heap_init(&heap, 1 << 20);
+    quarantine_init(&quarantine, &heap);
+    static const int64_t ends[][2] = {{500, 900}, {1000, 2000}, {5000, 6000}};
+    for (size_t i = 0; i < 3; i++) {
+        struct quarantine_range range = range_of(ends[i][0], ends[i][1]);
+        assert_int_equal(quarantine_add(&quarantine, &range), STATUS_OK);
+    }
+    assert_int_equal(quarantine_skip(&quarantine, 150, 190), 1);
+    assert_false(quarantine_cut_end(&quarantine, 100, 6000, 700));
+    assert_true(quarantine_cut_end(&quarantine, 100, 1500, 250));
+    assert_int_equal(quarantine.count, 2);
+    assert_int_equal(quarantine_at_offset(&quarantine, 249)->position_until, 1500);
+    assert_null(quarantine_at_offset(&quarantine, 250));
+    assert_false(quarantine_cut_end(&quarantine, 100, 1500, 250));
+    assert_true(quarantine_cut_end(&quarantine, 300, 0, 200)); /* another segment is the last */
+    assert_int_equal(quarantine.count, 1);
+    assert_int_equal(quarantine_cross(&quarantine, 150), 190);
+    quarantine_deinit(&quarantine);
+    heap_deinit(&heap);
+}
+
 /* The block "```text quarantine" of FORMAT.md. */
 static size_t read_text(char *text, size_t size_max)
 {
@@ -374,8 +400,11 @@ static void test_reopen(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranges),     cmocka_unit_test(test_text),
-        cmocka_unit_test(test_rot_to_gap), cmocka_unit_test(test_rot_without_hint),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_cut_end),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_rot_to_gap),
+        cmocka_unit_test(test_rot_without_hint),
         cmocka_unit_test(test_reopen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
