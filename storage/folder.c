@@ -109,9 +109,23 @@ static bool folder_take_name(struct folder *folder, const char *name)
     return true;
 }
 
+/* Beside a log that retention took: a crash came between its renaming and theirs. */
+static bool name_is_orphan(const struct folder *folder, const char *name)
+{
+    static const char *const suffixes[] = {".hint", ".tail", ".txnindex", ".index", ".timeindex"};
+    int64_t offset;
+    for (size_t i = 0; strlen(name) > NAME_DIGITS && i < ARRAY_COUNT(suffixes); i++) {
+        if (name_offset(name, suffixes[i], &offset)) {
+            return folder->base_count > 0 && offset < folder->bases[0];
+        }
+    }
+    return false;
+}
+
 static void folder_tidy_name(struct folder *folder, struct partition *partition, const char *name)
 {
-    if (text_ends(name, ".deleted") || text_ends(name, ".tmp") || strcmp(name, "weir.next") == 0) {
+    if (text_ends(name, ".deleted") || text_ends(name, ".tmp") || strcmp(name, "weir.next") == 0 ||
+        name_is_orphan(folder, name)) {
         char path[STORE_PATH_SIZE];
         store_path(folder->store, path, partition->name, name, NULL);
         struct op op = {.kind = OP_UNLINK, .path = path};

@@ -38,9 +38,9 @@ struct folder {
 
 /*
  * Lists the folder, makes sure that it is this partition's, and unlinks what was left half done
- * (.deleted, .tmp, weir.next). The tail file names the topic's id as well: partition.metadata, a
- * page more from the disk, is read where that does not tell. No folder: STATUS_OK and no bases.
- * folder_close() in every case.
+ * (.deleted, .tmp, weir.next, and what is left beside a log that retention took). The tail file
+ * names the topic's id as well: partition.metadata, a page more from the disk, is read where that
+ * does not tell. No folder: STATUS_OK and no bases. folder_close() in every case.
  */
 enum status folder_open(struct folder *folder, struct partition *partition);
 void folder_close(struct folder *folder);

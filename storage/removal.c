@@ -227,7 +227,8 @@ void removal_segments(struct partition *partition, int32_t count)
 
 /* ---- whole partitions ---- */
 
-/* Unlinks the files of the renamed folder (its name is in path_target) and removes it. */
+/* Unlinks the files of the renamed folder (its name is in path_target) and removes it. More names
+ * than the listing holds come in several. */
 static void sweep_run(struct job *job)
 {
     struct store *store = job->store;
@@ -235,16 +236,23 @@ static void sweep_run(struct job *job)
     JOB_BEGIN(job);
     listing->names = (char *)(job->memory + sizeof(*listing));
     listing->size_max = job->memory_size - sizeof(*listing);
-    store_path(store, job->path, job->path_target, NULL, NULL);
-    JOB_AWAIT(job, .kind = OP_LIST, .path = job->path, .listing = listing);
-    if (job->op.result >= 0) {
+    do {
+        store_path(store, job->path, job->path_target, NULL, NULL);
+        JOB_AWAIT(job, .kind = OP_LIST, .path = job->path, .listing = listing);
         job->size = job->op.result;
         job->position = 0;
-        for (job->index = 0; (int64_t)job->index < job->size; job->index++) {
+        job->flag = false; /* something went */
+        if (job->size < 0 && job->size != -ENOBUFS) {
+            break;
+        }
+        for (job->index = 0; job->index < listing->count; job->index++) {
             store_path(store, job->path, job->path_target, listing->names + job->position, NULL);
             job->position += (int64_t)strlen(listing->names + job->position) + 1;
             JOB_AWAIT(job, .kind = OP_UNLINK, .path = job->path);
+            job->flag = job->flag || job->op.result >= 0;
         }
+    } while (job->size == -ENOBUFS && job->flag);
+    if (job->size >= 0) {
         store_path(store, job->path, job->path_target, NULL, NULL);
         JOB_AWAIT(job, .kind = OP_UNLINK, .flags = OP_DIRECTORY, .path = job->path);
     }
@@ -266,7 +274,7 @@ static void removal_sweep(struct store *store, const char *name)
 static bool removal_is_blocked(const struct partition *partition)
 {
     return partition->write != NULL || partition->job_count > 1 || partition->loading_tail ||
-           partition_is_held(partition);
+           partition->attended || partition_is_held(partition);
 }
 
 /* Kafka cuts the topic's name as well: a file name has at most 255 bytes. */

@@ -339,6 +339,71 @@ static void test_reload_ends_reads(void **state)
     free(sent);
 }
 
+/* ---- a topic that is deleted while upkeep reads its log back ---- */
+
+struct remover {
+    struct op op;
+    struct log_world *world;
+    struct partition *partition;
+    uint32_t steps; /* ops that complete before it is removed */
+    bool done;
+};
+
+static void remover_removed(void *owner, enum status status)
+{
+    struct remover *remover = owner;
+    assert_int_equal(status, STATUS_OK);
+    remover->done = true;
+}
+
+static void remover_step(struct op *op)
+{
+    struct remover *remover = op->owner;
+    if (remover->steps == 0) {
+        partition_remove(remover->partition, remover_removed, remover);
+        return;
+    }
+    remover->steps -= 1;
+    remover->op = (struct op){.kind = OP_LIST, .path = "/data", .done = remover_step};
+    static char names[4096];
+    static struct ring_listing listing = {.names = names, .size_max = sizeof(names)};
+    remover->op.listing = &listing;
+    remover->op.owner = remover;
+    ring_submit(remover->world->ring, &remover->op);
+}
+
+/* On one core the record of a removal becomes durable, and is applied, in the midst of a reload. */
+static void test_remove_while_reloaded(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 60; steps++) {
+        struct log_world world;
+        struct sent *sent = calloc(1, sizeof(*sent));
+        log_world_open(&world, &(struct log_world_options){.seed = 5});
+        struct partition_config config = log_config_default();
+        struct partition *partition = open_one(&world, &config, true);
+        for (uint64_t i = 0; i < 3; i++) {
+            send_whole(&world, partition, sent, i, 90000);
+        }
+        struct sim_failure failure = {.kinds = 1U << OP_WRITE, .first = 1, .error = EIO};
+        sim_world_set_failure(world.world, &failure);
+        send(partition, sent, 3, 90000);
+        for (int i = 0; i < 1000 && sent->answers == 0; i++) {
+            (void)log_world_tick(&world);
+        }
+        assert_int_equal(sent->answers, 1);
+        assert_int_equal(sent->append.status, STATUS_KAFKA_STORAGE_ERROR);
+        assert_true(partition->broken); /* the next tick begins with the reload */
+        struct remover remover = {.world = &world, .partition = partition, .steps = steps};
+        remover.op.owner = &remover;
+        remover.steps += 1;
+        remover_step(&remover.op);
+        assert_true(log_world_until(&world, &remover.done, 100000));
+        log_world_close(&world);
+        free(sent);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_refused_ahead_of_need),
         cmocka_unit_test(test_load_without_memory),
         cmocka_unit_test(test_reload_ends_reads),
+        cmocka_unit_test(test_remove_while_reloaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

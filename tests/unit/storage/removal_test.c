@@ -2,6 +2,7 @@
 /* Files of old segments go however short the delay, and a stop does not wait for rounds. */
 #include "tests/lib/test.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "tests/lib/log_world.h"
@@ -112,11 +113,77 @@ static void test_stop_soon(void **state)
     log_world_close(&world);
 }
 
+/* A crash within retention: what is left of a log that went goes with the next start. */
+static void test_left_by_crash(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 6});
+    struct partition_config config = log_config_default();
+    config.segment_size_max = 1500;
+    config.file_delete_delay_ms = 0;
+    struct partition *partition = open_one(&world, &config, true);
+    append_many(&world, partition, 20);
+    log_world_sleep(&world, 5000);
+    config.retention_size = 5000;
+    partition_configure(partition, &config);
+    struct sim_failure failure = {
+        .kinds = 1U << OP_RENAME, .first = 3, .lasting = true, .error = EIO};
+    sim_world_set_failure(world.world, &failure); /* the log's name goes, its hint's does not */
+    log_world_sleep(&world, 30000);
+    log_world_kill(&world);
+    int32_t logs = count_files(&world, ".log", false);
+    assert_true(count_files(&world, ".hint", false) >= logs);
+    sim_world_set_failure(world.world, &(struct sim_failure){0});
+    partition = open_one(&world, &config, false);
+    assert_int_equal(count_files(&world, ".log", false), logs);
+    assert_int_equal(count_files(&world, ".hint", false), logs - 1);
+    partition_close(partition, true);
+    log_world_close(&world);
+}
+
+static void removal_done(void *owner, enum status status)
+{
+    assert_int_equal(status, STATUS_OK);
+    *(bool *)owner = true;
+}
+
+/* A folder with more names than one listing holds goes whole. */
+static void test_many_names(void **state)
+{
+    (void)state;
+    struct log_world world;
+    log_world_open(&world, &(struct log_world_options){.seed = 4});
+    struct partition_config config = log_config_default();
+    struct partition *partition = open_one(&world, &config, true);
+    append_many(&world, partition, 1);
+    for (int i = 0; i < 3000; i++) {
+        char path[300];
+        snprintf(path, sizeof(path), "/data/orders-3/%0200d", i);
+        struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE};
+        int64_t file = ring_call(world.ring, &op);
+        assert_true(file >= 0);
+        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+        assert_true(ring_call(world.ring, &op) >= 0);
+    }
+    bool done = false;
+    partition_remove(partition, removal_done, &done);
+    assert_true(log_world_until(&world, &done, 100000));
+    log_world_sleep(&world, 5000);
+    static char names[4096];
+    struct ring_listing listing = {.names = names, .size_max = sizeof(names)};
+    struct op op = {.kind = OP_LIST, .path = "/data", .listing = &listing};
+    assert_int_equal(ring_call(world.ring, &op), 0);
+    log_world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_delay),
         cmocka_unit_test(test_stop_soon),
+        cmocka_unit_test(test_many_names),
+        cmocka_unit_test(test_left_by_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
