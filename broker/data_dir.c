@@ -204,24 +204,50 @@ static bool folder_id(struct server *server, struct ring *ring, const char *fold
     return uuid_parse(id, value);
 }
 
+static bool folder_list(struct ring *ring, const char *path, struct ring_listing *listing)
+{
+    struct op list = {.kind = OP_LIST, .path = path, .listing = listing};
+    int64_t result = ring_call(ring, &list);
+    return result >= 0 || result == -ENOBUFS; /* the first ones: the rest comes the next time */
+}
+
 static void folder_remove(struct server *server, struct ring *ring, const char *folder)
 {
     char path[PATH_SIZE_MAX];
     char names[64 * KIB];
     snprintf(path, sizeof(path), "%s/%s", server->data_dir, folder);
     struct ring_listing listing = {.names = names, .size_max = sizeof(names)};
-    struct op list = {.kind = OP_LIST, .path = path, .listing = &listing};
-    if (ring_call(ring, &list) < 0) {
-        return;
-    }
-    for (size_t at = 0; at < listing.size; at += strlen(names + at) + 1) {
-        char file[PATH_SIZE_MAX + 300];
-        snprintf(file, sizeof(file), "%s/%s", path, names + at);
-        struct op unlink = {.kind = OP_UNLINK, .path = file};
-        (void)ring_call(ring, &unlink);
+    bool went = true;
+    while (went && folder_list(ring, path, &listing)) {
+        went = false;
+        for (size_t at = 0; at < listing.size; at += strlen(names + at) + 1) {
+            char file[PATH_SIZE_MAX + 300];
+            snprintf(file, sizeof(file), "%s/%s", path, names + at);
+            struct op unlink = {.kind = OP_UNLINK, .path = file};
+            went = ring_call(ring, &unlink) >= 0 || went;
+        }
     }
     struct op rmdir = {.kind = OP_UNLINK, .path = path, .flags = OP_DIRECTORY};
     (void)ring_call(ring, &rmdir);
+}
+
+/* "<topic>-<number>.<32 hex>-delete": what a removal makes, Kafka's and ours, and nobody by hand.
+ */
+static bool folder_is_removed(const char *folder)
+{
+    static const char suffix[] = "-delete";
+    size_t size = strlen(folder);
+    size_t end_size = 1 + 32 + strlen(suffix);
+    if (size < end_size + 3 || strcmp(folder + size - strlen(suffix), suffix) != 0) {
+        return false;
+    }
+    const char *dot = folder + size - end_size;
+    const char *number = dot;
+    while (number > folder && number[-1] >= '0' && number[-1] <= '9') {
+        number -= 1;
+    }
+    return *dot == '.' && strspn(dot + 1, "0123456789abcdef") == 32 && number < dot &&
+           number > folder + 1 && number[-1] == '-';
 }
 
 static void folder_tidy(struct server *server, struct ring *ring, const char *folder)
@@ -229,8 +255,7 @@ static void folder_tidy(struct server *server, struct ring *ring, const char *fo
     struct core *core = &server->cores[METADATA_CORE];
     char name[256];
     int32_t index;
-    size_t size = strlen(folder);
-    if (size > 7 && strcmp(folder + size - 7, "-delete") == 0) {
+    if (folder_is_removed(folder)) {
         folder_remove(server, ring, folder);
         return;
     }

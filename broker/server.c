@@ -134,6 +134,14 @@ static void bump_epochs(struct core *core, int32_t count)
     while (!done) {
         (void)core_tick(core, true);
     }
+    if (change.status != STATUS_OK) {
+        diag_line(&core->diag, DIAG_ERROR, "broker/server",
+                  "no leader epoch begins for partitions that lost records; the next start tries "
+                  "again",
+                  "partitions=%d status=%s remedy=\"see the line of topic/metadata or "
+                  "storage/space; until then consumers may not notice what is gone\"",
+                  filled, status_name(change.status));
+    }
     heap_release(&core->heap, topics, (size_t)count * sizeof(struct change_topic));
 }
 
