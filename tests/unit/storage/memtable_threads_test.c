@@ -461,6 +461,143 @@ static void a_table_that_gets_full_keeps_what_it_took(void **state)
     run_full(MEMTABLE_LOCKS_ONE, 8);
 }
 
+/* ---- keys that stay while generations come and go ---- */
+
+#define STAY_KEYS 1000
+#define STAY_ROUNDS 60
+#define STAY_SCANS_MIN 20
+
+/* Every key is put again after each snapshot, before that is released: so at any time each one is
+ * there, in one generation or in two. The entry's offset is the round. */
+struct stay {
+    struct memtable *memtable;
+    _Atomic int64_t begun; /* rounds */
+    _Atomic int64_t done;
+    _Atomic uint32_t scans;
+    _Atomic bool over;
+};
+
+static size_t stay_key(uint32_t number, char key[24])
+{
+    return (size_t)snprintf(key, 24, "stay-%08u", number);
+}
+
+static void stay_put_all(struct stay *stay, int64_t round)
+{
+    atomic_store(&stay->begun, round);
+    for (uint32_t i = 0; i < STAY_KEYS; i++) {
+        char key[24];
+        /* 577 and STAY_KEYS have no divisor in common. */
+        struct key_item item = {bytes_of(key, stay_key(i * 577 % STAY_KEYS, key)),
+                                {.offset = round}};
+        uint32_t taken;
+        check(memtable_put(stay->memtable, &item, 1, &taken) == STATUS_OK);
+    }
+    atomic_store(&stay->done, round);
+}
+
+static void stay_scan_once(struct stay *stay)
+{
+    int64_t least = atomic_load(&stay->done);
+    struct memtable_scan *scan = memtable_scan_open(
+        stay->memtable, &(struct memtable_scan_options){.begin = BYTES_LITERAL("stay-"),
+                                                        .until = BYTES_LITERAL("stay.")});
+    check(scan != NULL);
+    struct key_item item;
+    for (uint32_t i = 0; i < STAY_KEYS; i++) {
+        char key[24];
+        check(memtable_scan_next(scan, &item));
+        check(bytes_equal(item.key, bytes_of(key, stay_key(i, key))));
+        check(item.entry.offset >= least);
+        check(item.entry.offset <= atomic_load(&stay->begun));
+    }
+    check(!memtable_scan_next(scan, &item));
+    memtable_scan_close(scan);
+}
+
+static void *stay_scan(void *argument)
+{
+    struct stay *stay = argument;
+    while (!atomic_load(&stay->over)) {
+        stay_scan_once(stay);
+        atomic_fetch_add(&stay->scans, 1);
+    }
+    return NULL;
+}
+
+static void *stay_get(void *argument)
+{
+    struct stay *stay = argument;
+    for (uint32_t i = 0; !atomic_load(&stay->over); i++) {
+        char key[24];
+        struct key_entry entry;
+        int64_t least = atomic_load(&stay->done);
+        check(memtable_get(stay->memtable, bytes_of(key, stay_key(i % STAY_KEYS, key)), &entry));
+        check(entry.offset >= least);
+    }
+    return NULL;
+}
+
+/* A key that was removed stays so, whatever becomes of the generation that had it. */
+static void *stay_remove(void *argument)
+{
+    struct stay *stay = argument;
+    for (int64_t offset = 1; !atomic_load(&stay->over); offset++) {
+        char text[24];
+        struct bytes key =
+            bytes_of(text, (size_t)snprintf(text, 24, "go-%u", (uint32_t)offset % 50));
+        struct key_item item = {key, {.offset = offset}};
+        uint32_t taken;
+        struct key_entry entry;
+        check(memtable_put(stay->memtable, &item, 1, &taken) == STATUS_OK);
+        check(memtable_remove(stay->memtable, key, offset) == STATUS_OK);
+        check(!memtable_get(stay->memtable, key, &entry));
+        sched_yield();
+    }
+    return NULL;
+}
+
+static void run_stay(enum memtable_locks locks, uint32_t shard_count)
+{
+    struct heap heap;
+    heap_init(&heap, UINT64_C(1) << 30);
+    struct stay stay = {
+        .memtable = memtable_open(&(struct memtable_options){.heap = &heap,
+                                                             .shard_count = shard_count,
+                                                             .locks = locks,
+                                                             .size_max = UINT64_C(1) << 28})};
+    assert_non_null(stay.memtable);
+    stay_put_all(&stay, 0);
+    void *(*const runs[])(void *) = {stay_scan, stay_scan, stay_get, stay_remove};
+    pthread_t threads[ARRAY_COUNT(runs)];
+    for (size_t i = 0; i < ARRAY_COUNT(runs); i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, runs[i], &stay), 0);
+    }
+    for (int64_t round = 1; round <= STAY_ROUNDS || atomic_load(&stay.scans) < STAY_SCANS_MIN;
+         round++) {
+        assert_int_equal(memtable_snapshot(stay.memtable), STATUS_OK);
+        stay_put_all(&stay, round);
+        while (memtable_release(stay.memtable) != STATUS_OK) {
+            sched_yield();
+        }
+    }
+    atomic_store(&stay.over, true);
+    for (size_t i = 0; i < ARRAY_COUNT(runs); i++) {
+        pthread_join(threads[i], NULL);
+    }
+    assert_int_equal(memtable_counters(stay.memtable).count, STAY_KEYS);
+    memtable_close(stay.memtable);
+    heap_deinit(&heap);
+}
+
+static void a_key_is_never_lost_between_two_generations(void **state)
+{
+    (void)state;
+    run_stay(MEMTABLE_LOCKS_SHARDS, 32);
+    run_stay(MEMTABLE_LOCKS_SHARDS, 1);
+    run_stay(MEMTABLE_LOCKS_ONE, 8);
+}
+
 static void scans_among_writers_miss_nothing_that_was_there(void **state)
 {
     (void)state;
@@ -489,6 +626,7 @@ int main(void)
         cmocka_unit_test(every_snapshot_is_one_cut_with_one_lock),
         cmocka_unit_test(scans_among_writers_miss_nothing_that_was_there),
         cmocka_unit_test(a_table_that_gets_full_keeps_what_it_took),
+        cmocka_unit_test(a_key_is_never_lost_between_two_generations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
