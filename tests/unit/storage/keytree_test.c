@@ -327,6 +327,47 @@ static void large_keys_get_blocks_of_their_own(void **state)
     world_close(&world);
 }
 
+/* The size and the bytes of a key by its number: at the limit between the stream and blocks of
+ * their own, and everywhere below and above it. */
+static struct bytes sized_key(uint32_t number, uint8_t *memory)
+{
+    const size_t limit = KEY_RECORD_SIZE_STREAM - sizeof(struct key_record);
+    struct random random;
+    random_init(&random, number);
+    static const size_t most[] = {32, 300, 3000, KEY_RECORD_SIZE_STREAM * 2};
+    size_t size = number % 5 == 4 ? limit - 20 + random_below(&random, 40)
+                                  : 4 + random_below(&random, most[number % 5]);
+    memset(memory, (int)(number % 251), size);
+    memcpy(memory, &number, sizeof(number));
+    return bytes_of(memory, size);
+}
+
+static void records_of_all_sizes_keep_their_bytes(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, UINT64_C(1) << 26);
+    static uint8_t memory[KEY_RECORD_SIZE_STREAM * 2 + 4];
+    static uint32_t handles[8000];
+    for (uint32_t i = 0; i < ARRAY_COUNT(handles); i++) {
+        handles[i] = key_blocks_make(&world.blocks, sized_key(i, memory));
+        assert_int_not_equal(handles[i], 0);
+        struct key_record *record = key_blocks_record(&world.blocks, handles[i]);
+        assert_int_equal(key_record_offset(record), 0);
+        key_record_write(record, &(struct key_entry){.offset = i, .size = i, .flags = i & 7});
+    }
+    for (uint32_t i = 0; i < ARRAY_COUNT(handles); i++) {
+        const struct key_record *record = key_blocks_record(&world.blocks, handles[i]);
+        struct key_entry entry;
+        assert_bytes_equal(key_record_key(record), sized_key(i, memory));
+        assert_true(key_record_read(record, &entry));
+        assert_int_equal(entry.offset, i);
+        assert_int_equal(entry.size, i);
+        assert_int_equal(entry.flags, i & 7);
+    }
+    world_close(&world);
+}
+
 /* N4. */
 static void records_of_two_maps_lie_one_behind_the_other(void **state)
 {
@@ -412,6 +453,7 @@ int main(void)
         cmocka_unit_test(ascending_keys_fill_their_leaves),
         cmocka_unit_test(a_refused_key_leaves_a_whole_tree),
         cmocka_unit_test(large_keys_get_blocks_of_their_own),
+        cmocka_unit_test(records_of_all_sizes_keep_their_bytes),
         cmocka_unit_test(records_of_two_maps_lie_one_behind_the_other),
         cmocka_unit_test(keys_of_one_hash_are_told_apart),
         cmocka_unit_test(heads_order_as_keys_do),
