@@ -90,18 +90,16 @@ static void partition_fail_record(struct request *request, struct produce_respon
     }
 }
 
-/* What Kafka checks before it looks into the batch. */
-static enum status batch_admit(const struct request *request, const struct produce_state *state,
-                               const struct image_topic *topic, struct bytes batch)
+/* What Kafka checks before it looks into the batch. min.insync.replicas is not among it: Kafka asks
+ * for no more replicas than the partition has (KIP-966), and that is one. */
+static enum status batch_admit(const struct request *request, const struct image_topic *topic,
+                               struct bytes batch)
 {
     if (batch.data == NULL || batch.size < BATCH_HEADER_SIZE) {
         return STATUS_INVALID_RECORD;
     }
     if ((int64_t)batch.size > topic->config.message_size_max) {
         return STATUS_MESSAGE_TOO_LARGE;
-    }
-    if (state->in.acks == -1 && topic->config.replicas_in_sync_min > 1) {
-        return STATUS_NOT_ENOUGH_REPLICAS; /* one broker, one replica */
     }
     struct batch_header header;
     batch_header_decode(&header, batch.data);
@@ -229,7 +227,7 @@ static void partition_take(struct request *request, struct produce_state *state,
         partition_fail(state, out, STATUS_INVALID_TOPIC_EXCEPTION, NULL);
         return;
     }
-    enum status status = batch_admit(request, state, topic, batch);
+    enum status status = batch_admit(request, topic, batch);
     if (status == STATUS_OK) {
         status = batch_prepare(request, topic, &batch, &item->task.append, &fault);
     }

@@ -384,6 +384,18 @@ def acks(broker, value):
     return broker.produce(three(), acks=value)
 
 
+@case(0)
+def replicas_in_sync(broker):
+    """min.insync.replicas asks for no more replicas than there are."""
+    topic = broker.prefix + "in-sync"
+    with broker.connect() as connection:
+        assert wire.create_topic(connection, topic, config=[("min.insync.replicas", "2")]) == 0
+        deadline = time.monotonic() + 10
+        while wire.list_offsets(connection, topic, -1)[0] != 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    return broker.produce(three(), topic=topic)
+
+
 @cases(3, above=1, largest=0x7FFFFFFF, negative=-1)
 def partition_unknown(broker, partition):
     return broker.produce(three(), partition=partition)
