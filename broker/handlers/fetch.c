@@ -348,7 +348,8 @@ static void fetch_abandon(struct request *request)
 static void fetch_watch(struct fetch_state *state, uint64_t found)
 {
     uint64_t missing = bytes_wanted(state) - found;
-    uint64_t share = (missing + (uint64_t)state->item_count - 1) / (uint64_t)state->item_count;
+    uint64_t count = (uint64_t)state->fan.task_count;
+    uint64_t share = (missing + count - 1) / count;
     for (int32_t i = 0; i < state->item_count; i++) {
         struct fetch_item *item = &state->items[i];
         item->task.watch = (struct partition_watch){
@@ -402,6 +403,13 @@ static void fetch_given_back(struct fan *fan)
 
 /* ---- reading ---- */
 
+/* What was refused before it was asked of anybody does not end the wait for the others, as in
+ * Kafka: a client that still names a topic that is gone would be answered as fast as it can ask. */
+static bool item_is_sent(const struct fetch_item *item)
+{
+    return item->task.group != NULL;
+}
+
 static bool fetch_is_enough(struct fetch_state *state)
 {
     uint64_t found = 0;
@@ -411,13 +419,13 @@ static bool fetch_is_enough(struct fetch_state *state)
         if (item->task.status == STATUS_NO_MEMORY) {
             item->task.status = STATUS_OK; /* cache share spent: no bytes now, more next time */
         }
-        refused = refused || item->task.status != STATUS_OK;
+        refused = refused || (item->task.status != STATUS_OK && item_is_sent(item));
         item->available = item->task.read.size;
         found += item->available;
     }
     state->found = found;
     bool held_back = found > 0 && found == state->found_last;
-    return refused || found >= bytes_wanted(state) || held_back || state->item_count == 0 ||
+    return refused || found >= bytes_wanted(state) || held_back || state->fan.task_count == 0 ||
            state->abandoned || state->request->core->stopping ||
            ring_now_ns(state->request->core->ring) >= state->deadline_ns;
 }

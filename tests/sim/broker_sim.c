@@ -160,6 +160,38 @@ static void fetch_all(struct sim_client *client)
     }
 }
 
+/* An unknown topic, alone or beside one that is waited for. */
+static void fetch_unknown(struct sim_client *client, bool alone)
+{
+    struct fetch_request_partition partitions[2];
+    fetch_request_partition_init(&partitions[0]);
+    fetch_request_partition_init(&partitions[1]);
+    partitions[1].fetch_offset = ROUNDS * (ROUNDS + 1) / 2;
+    struct fetch_request_topic topics[2] = {
+        {.topic = BYTES_LITERAL("nobody"), .partitions = &partitions[0], .partitions_count = 1},
+        {.topic = BYTES_LITERAL("sim"), .partitions = &partitions[1], .partitions_count = 1}};
+    struct fetch_request request;
+    fetch_request_init(&request);
+    request.max_wait_ms = 500;
+    request.min_bytes = 1;
+    request.max_bytes = 1 << 20;
+    request.session_epoch = -1;
+    request.topics = topics;
+    request.topics_count = alone ? 1 : 2;
+    uint64_t begin_ns = sim_world_now_ns(client->broker->world);
+    struct writer writer;
+    fetch_request_encode(sim_client_request(client, &writer, FETCH_KEY, 12, true), 12, &request);
+    sim_client_send(client, &writer);
+    struct reader reader = sim_client_receive(client, true);
+    struct fetch_response response;
+    expect(fetch_response_decode(&reader, 12, &client->arena, &response) == STATUS_OK);
+    expect(response.responses[0].partitions[0].error_code ==
+           status_code(STATUS_UNKNOWN_TOPIC_OR_PARTITION));
+    expect(alone || response.responses[1].partitions[0].error_code == 0);
+    bool waited = sim_world_now_ns(client->broker->world) - begin_ns >= UINT64_C(500000000);
+    expect(waited != alone);
+}
+
 static uint64_t history(uint64_t seed)
 {
     current_seed = seed;
@@ -172,6 +204,8 @@ static uint64_t history(uint64_t seed)
         produce_all(&client, round, round % 2 == 1 ? 1000 : 1);
     }
     fetch_all(&client);
+    fetch_unknown(&client, true);
+    fetch_unknown(&client, false);
     if (seed % 2 == 0) {
         sim_client_close(&client);
         sim_broker_stop(&broker);
