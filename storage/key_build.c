@@ -393,8 +393,8 @@ static void build_ended(struct job *job, int64_t result)
         segment->keys_refused = true;
         diag_line(store->diag, DIAG_WARN, "storage/keys",
                   "no key table could be made; it is tried again when a key is looked up",
-                  "partition=%s base_offset=%lld error=%d", partition->name,
-                  (long long)segment->base_offset, (int)-result);
+                  "partition=%s base_offset=%lld error=\"%s\"", partition->name,
+                  (long long)segment->base_offset, strerrordesc_np((int)-result));
     }
     if (result != -EAGAIN || over) {
         segment_wake_keys(segment, result < 0 ? result : -ECANCELED);

@@ -75,6 +75,7 @@ struct partition {
     bool keying;  /* a job makes a key table from the log */
     bool knowing; /* a job brings facts of sealed segments */
     bool tail_wanted;
+    bool untended;            /* what stands beside the log could not be written; told */
     bool next_wanted;         /* an append waits for the next segment */
     bool roll_due;            /* the next append begins a new segment, whatever the size */
     bool loading_tail;        /* waits for the partial block to come back */

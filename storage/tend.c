@@ -220,6 +220,43 @@ static struct job *tail_now_job(struct partition *partition)
     return tail_write_job(partition_active(partition), 0);
 }
 
+static void tend_uncover(struct partition *partition)
+{
+    struct store *store = partition->store;
+    if (!list_is_linked(&partition->tail_node)) {
+        partition->uncovered_since_ns = ring_now_ns(store->ring);
+        list_push_tail(&store->uncovered, &partition->tail_node);
+        store_arm(store, partition->uncovered_since_ns + TAIL_INTERVAL_MS * UINT64_C(1000000));
+    }
+}
+
+/* One line when it begins to fail and one when it is over. Tried again when the interval has
+ * passed, not with each append. */
+static void tend_failed(struct partition *partition, int64_t error)
+{
+    if (partition->broken || partition->removing) {
+        return;
+    }
+    if (!partition->untended) {
+        diag_line(partition->store->diag, DIAG_WARN, "storage/tend",
+                  "tail, snapshot or checkpoint not written; a start would read more of the log",
+                  "partition=%s error=\"%s\" remedy=\"tried again each second; see to the disk\"",
+                  partition->name, strerrordesc_np((int)-error));
+    }
+    partition->untended = true;
+    tend_uncover(partition);
+}
+
+static void tend_succeeded(struct partition *partition)
+{
+    if (partition->untended) {
+        diag_line(partition->store->diag, DIAG_INFO, "storage/tend",
+                  "tail, snapshot and checkpoint are written again", "partition=%s",
+                  partition->name);
+    }
+    partition->untended = false;
+}
+
 static bool tend_tail_is_due(const struct partition *partition)
 {
     const struct segment *segment = partition_active(partition);
@@ -249,12 +286,11 @@ static void tend_run(struct job *job)
             JOB_CALL(job, job_call(job, tail_now_job(partition)));
         } else {
             job->op.result = 0;
+            tend_succeeded(partition);
             break;
         }
         if (job->op.result < 0) {
-            diag_line(job->store->diag, DIAG_WARN, "storage/tend",
-                      "tail, snapshot or checkpoint not written; recovery would take longer",
-                      "partition=%s error=%d", partition->name, (int)-job->op.result);
+            tend_failed(partition, job->op.result);
             break;
         }
     }
@@ -271,6 +307,9 @@ void tend_start(struct partition *partition)
     if (partition->tending || partition->loading || partition->broken || partition->removing) {
         return;
     }
+    if (partition->untended && list_is_linked(&partition->tail_node)) {
+        return; /* tend_uncovered() comes */
+    }
     if (tend_sealed(partition) == NULL && !tend_capture_is_due(partition) &&
         !partition->quarantine_changed && !(partition->epochs_changed && partition->folder) &&
         !tend_tail_is_due(partition)) {
@@ -286,15 +325,12 @@ void tend_start(struct partition *partition)
 
 void tend_note_visible(struct partition *partition)
 {
-    struct store *store = partition->store;
     struct segment *segment = partition_active(partition);
     int64_t uncovered = segment->visible - segment->tail_position;
     if (uncovered >= TAIL_INTERVAL_SIZE) {
         partition->tail_wanted = true;
-    } else if (uncovered > 0 && !list_is_linked(&partition->tail_node)) {
-        partition->uncovered_since_ns = ring_now_ns(store->ring);
-        list_push_tail(&store->uncovered, &partition->tail_node);
-        store_arm(store, partition->uncovered_since_ns + TAIL_INTERVAL_MS * UINT64_C(1000000));
+    } else if (uncovered > 0) {
+        tend_uncover(partition);
     }
     if (partition->capture.memory == NULL &&
         tend_log_end(partition) - partition->snapshot_position >= SNAPSHOT_INTERVAL_SIZE) {
@@ -421,6 +457,7 @@ void tend_stop(struct partition *partition)
     if (result < 0) {
         diag_line(partition->store->diag, DIAG_WARN, "storage/tend",
                   "partition not stopped cleanly; the next start scans its tail",
-                  "partition=%s error=%d", partition->name, (int)-result);
+                  "partition=%s error=\"%s\" remedy=\"none needed; see to the disk\"",
+                  partition->name, strerrordesc_np((int)-result));
     }
 }

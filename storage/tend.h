@@ -8,8 +8,8 @@
  *   epochs    leader-epoch-checkpoint after a new epoch
  *   tail      rows and D of the active segment
  *
- * A step that fails is tried again with the next reason to tend; nothing of it is promised to
- * anybody, recovery only gets slower.
+ * A step that fails is told once and tried again when TAIL_INTERVAL_MS has passed; nothing of it is
+ * promised to anybody, recovery only gets slower.
  */
 #pragma once
 

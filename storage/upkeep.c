@@ -60,7 +60,7 @@ void upkeep_reload(struct partition *partition)
                                                                   : partition->high_watermark;
     int64_t log_start_offset = partition->log_start_offset;
     partition_unload(partition);
-    partition->placed = partition->frozen = partition->tail_wanted = false;
+    partition->placed = partition->frozen = partition->tail_wanted = partition->untended = false;
     partition->copied = 0;
     partition->small_writes = 0;
     partition->snapshot_offset = partition->snapshot_previous = -1;
