@@ -153,7 +153,7 @@ enum status batch_validate(struct bytes data, const struct batch_rules *rules,
                            struct batch_scratch scratch, struct batch_header *header,
                            int64_t *max_timestamp_out, struct batch_fault *fault)
 {
-    *fault = (struct batch_fault){.index = -1};
+    batch_fault_init(fault);
     enum status status = validate_form(data, header, fault);
     if (status == STATUS_OK) {
         status = validate_header(header, rules, fault);

@@ -93,10 +93,20 @@ struct batch_rules {
 };
 
 /* What a failed check says about single records: RecordErrors of Produce v8. */
+#define BATCH_FAULTS_MAX 128
 struct batch_fault {
     int32_t index;       /* of the first bad record, -1 when the whole batch is meant */
     const char *message; /* fixed text, NULL when there is no fault */
+    int32_t count;       /* of bad records, or BATCH_FAULTS_MAX when there are more */
+    int32_t indexes[BATCH_FAULTS_MAX];
 };
+
+static inline void batch_fault_init(struct batch_fault *fault)
+{
+    fault->index = -1;
+    fault->message = NULL;
+    fault->count = 0;
+}
 
 /*
  * Scratch for codecs (struct batch_scratch of wire/codec_memory.h). With BATCH_SCRATCH_SIZE what

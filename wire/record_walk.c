@@ -41,6 +41,7 @@ struct walk {
     int64_t size_max;          /* of a record */
     int32_t index;
     bool key_required;
+    enum status broken; /* the topic's rules, by a record that has the form of one */
     struct batch_fault *fault;
 };
 
@@ -150,9 +151,27 @@ INLINE bool take_headers(struct cursor *cursor, bool whole)
 
 static enum status refuse(const struct walk *walk, enum status status, const char *message)
 {
-    walk->fault->index = walk->index;
+    walk->fault->index = walk->fault->indexes[0] = walk->index;
+    walk->fault->count = walk->index < 0 ? 0 : 1;
     walk->fault->message = message;
     return status;
+}
+
+/* The walk goes on, so that the producer hears of all records that are in the way of the others. A
+ * wrong time decides what the batch is told, as in Kafka. */
+static void note(struct walk *walk, enum status status, const char *message)
+{
+    struct batch_fault *fault = walk->fault;
+    if (fault->count == 0) {
+        fault->index = walk->index;
+    }
+    if (fault->count < BATCH_FAULTS_MAX) {
+        fault->indexes[fault->count++] = walk->index;
+    }
+    if (walk->broken == STATUS_OK || status == STATUS_INVALID_TIMESTAMP) {
+        walk->broken = status;
+        fault->message = message;
+    }
 }
 
 static enum status refuse_form(const struct walk *walk)
@@ -179,16 +198,15 @@ INLINE enum status walk_body(struct walk *walk, struct cursor *cursor, bool whol
     if (offset_delta != walk->index) {
         return refuse(walk, STATUS_INVALID_RECORD, "offset deltas do not count up from 0");
     }
-    if (key_null && walk->key_required) {
-        return refuse(walk, STATUS_INVALID_RECORD, "a compacted topic needs a key in each record");
-    }
     int64_t timestamp = (int64_t)((uint64_t)walk->base_timestamp + (uint64_t)timestamp_delta);
     if (timestamp > walk->timestamp_largest) {
         walk->timestamp_largest = timestamp;
     }
-    if ((timestamp < walk->timestamp_min || timestamp > walk->timestamp_max) && timestamp != -1) {
-        return refuse(walk, STATUS_INVALID_TIMESTAMP,
-                      "the timestamp is too far from the broker's clock");
+    if (key_null && walk->key_required) {
+        note(walk, STATUS_INVALID_RECORD, "a compacted topic needs a key in each record");
+    } else if ((timestamp < walk->timestamp_min || timestamp > walk->timestamp_max) &&
+               timestamp != -1) {
+        note(walk, STATUS_INVALID_TIMESTAMP, "the timestamp is too far from the broker's clock");
     }
     return STATUS_OK;
 }
@@ -240,7 +258,7 @@ static enum status walk_all(struct walk *walk, int32_t count)
     if (walk->cursor.at != walk->cursor.until || cursor_refill(&walk->cursor)) {
         return refuse(walk, STATUS_INVALID_RECORD, "there are more bytes than the records counted");
     }
-    return STATUS_OK;
+    return walk->broken;
 }
 
 /* The codec's trouble comes before the record that could not be read because of it. */

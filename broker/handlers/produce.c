@@ -74,19 +74,19 @@ static void partition_fail(struct produce_state *state, struct produce_response_
     state->failed = true;
 }
 
-static void partition_fail_record(struct request *request, struct produce_response_partition *out,
-                                  const struct batch_fault *fault)
+static void partition_fail_records(struct request *request, struct produce_response_partition *out,
+                                   const struct batch_fault *fault)
 {
     if (fault->index < 0 || fault->message == NULL) {
         return;
     }
-    struct produce_response_record_error *error =
-        arena_new(&request->arena, struct produce_response_record_error);
-    if (error != NULL) {
-        error->batch_index = fault->index;
-        error->batch_index_error_message = bytes_of_text(fault->message);
-        out->record_errors = error;
-        out->record_errors_count = 1;
+    struct produce_response_record_error *errors = arena_new_array(
+        &request->arena, struct produce_response_record_error, (size_t)fault->count);
+    for (int32_t i = 0; errors != NULL && i < fault->count; i++) {
+        errors[i].batch_index = fault->indexes[i];
+        errors[i].batch_index_error_message = bytes_of_text(fault->message);
+        out->record_errors = errors;
+        out->record_errors_count = i + 1;
     }
 }
 
@@ -212,7 +212,8 @@ static void partition_take(struct request *request, struct produce_state *state,
 {
     out->index = in->index;
     out->base_offset = -1;
-    struct batch_fault fault = {.index = -1};
+    struct batch_fault fault;
+    batch_fault_init(&fault);
     struct bytes batch = in->records.count == 1 ? in->records.items[0] : BYTES_NULL;
     struct produce_item *item = &state->items[state->item_count];
     item->task.kind = TASK_APPEND;
@@ -239,7 +240,7 @@ static void partition_take(struct request *request, struct produce_state *state,
     }
     if (status != STATUS_OK) {
         partition_fail(state, out, status, fault.message);
-        partition_fail_record(request, out, &fault);
+        partition_fail_records(request, out, &fault);
         return;
     }
     state->item_count++;

@@ -406,10 +406,11 @@ def produce_topic(broker, name):
     return broker.produce(three(), topic=name)
 
 
-@case(((87, -1, [1]), (0, True, [])))
+@case(((87, -1, [1, 3]), (0, True, [])))
 def compacted_without_key_beside_others(broker):
-    """The record without a key is named, and the other topic of the request gets its batch."""
-    bad = batch([record(b"a", key=b"k"), record(b"no key", delta=1)])
+    """Records without a key are named, and the other topic of the request gets its batch."""
+    bad = batch([record(b"a", key=b"k"), record(b"no key", delta=1),
+                 record(b"b", key=b"k", delta=2), record(b"nor here", delta=3)])
     parts = ((broker.compacted, bad), (broker.healthy, batch([record(b"good")])))
     body = (wire.string(None) + wire.int16(-1) + wire.int32(10000) +
             wire.array([wire.string(topic) + wire.array(

@@ -365,6 +365,36 @@ static void test_rules_of_the_topic(void **state)
     }
 }
 
+/* All records that break a rule of the topic are named, up to a bound; a wrong time decides. */
+static void test_every_bad_record_is_named(void **state)
+{
+    struct bench *bench = *state;
+    for (unsigned codec = 0; codec < CODEC_COUNT; codec++) {
+        struct batch_builder builder;
+        struct bytes out;
+        batch_builder_init(&builder, bench->memory, bench->memory_size);
+        for (int32_t i = 0; i < 300; i++) {
+            int64_t time = i == 4 ? VECTOR_TIME + 7200000 : VECTOR_TIME;
+            struct bytes key = i % 2 == 0 ? BYTES_LITERAL("k") : BYTES_NULL;
+            batch_builder_add(&builder, time, key, BYTES_LITERAL("v"), NULL, 0);
+        }
+        assert_int_equal(
+            batch_builder_finish(&builder, (enum codec)codec, 0, bench->scratch, 0, &out),
+            STATUS_OK);
+        assert_refused(bench, out, STATUS_INVALID_TIMESTAMP, 4);
+        assert_int_equal(bench->fault.count, 1);
+        bench->rules.key_required = true;
+        assert_refused(bench, out, STATUS_INVALID_TIMESTAMP, 1);
+        assert_int_equal(bench->fault.count, BATCH_FAULTS_MAX);
+        static const int32_t first[] = {1, 3, 4, 5, 7};
+        assert_memory_equal(bench->fault.indexes, first, sizeof(first));
+        bench->rules.log_append_time = true;
+        assert_refused(bench, out, STATUS_INVALID_RECORD, 1);
+        assert_int_equal(bench->fault.indexes[2], 5);
+        bench->rules.key_required = bench->rules.log_append_time = false;
+    }
+}
+
 /* -1 says "no timestamp" and passes any window. */
 static void test_no_timestamp(void **state)
 {
@@ -564,6 +594,7 @@ int main(void)
         TEST(test_count_that_lies),
         TEST(test_record_grammar),
         TEST(test_rules_of_the_topic),
+        TEST(test_every_bad_record_is_named),
         TEST(test_no_timestamp),
         TEST(test_slices_cut_records),
         TEST(test_linked_lz4_is_refused),
