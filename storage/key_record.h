@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/check.h"
 #include "storage/key_entry.h"
 
 /* Flags below, the count of writes above. */
@@ -71,6 +72,7 @@ static inline uint32_t key_record_flags(const struct key_record *record)
 
 static inline void key_record_write(struct key_record *record, const struct key_entry *entry)
 {
+    check((entry->flags & ~KEY_RECORD_FLAGS) == 0); /* they would count as writes */
     uint32_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
     uint32_t begun = (state & ~KEY_RECORD_FLAGS) + KEY_RECORD_WRITE;
     uint64_t place = (uint64_t)entry->position << 32 | entry->size;
