@@ -193,9 +193,12 @@ void partition_check_tail(struct scan *scan, const struct block_row *running)
     if (partial == 0 || (running->flags & ROW_SUMMED) == 0) {
         return;
     }
-    const uint8_t *data = scan_bytes(scan, segment->size - partial, partial);
-    if (data == NULL || segment_sum(segment, number, data, (size_t)partial) == running->sum) {
-        return;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        const uint8_t *data = scan_bytes(scan, segment->size - partial, partial);
+        if (data == NULL || segment_sum(segment, number, data, (size_t)partial) == running->sum) {
+            return;
+        }
+        scan_forget(scan); /* it may have been misread */
     }
     struct quarantine_range range = {
         .base_offset = segment->base_offset,

@@ -3,9 +3,10 @@
  * From a folder to a log, blocking. One position decides, D of the tail file:
  *
  *   R1  Below D nothing is cut, whatever it looks like: a bad block there is rot, seen by its sum.
- *   R2  From D on batches are walked; the first bad one ends the log, whatever lies behind it. Its
- *       bytes up to 4 MiB of zeros are kept aside as `<base>.cut-<position>`, and one line names
- *       them; where they cannot be kept nothing is cut and the log is not opened.
+ *   R2  From D on batches are walked; the first one that is bad, and read again still is, ends the
+ *       log, whatever lies behind it. Its bytes up to 4 MiB of zeros are kept aside as
+ *       `<base>.cut-<position>`, and one line names them; where they cannot be kept nothing is cut
+ *       and the log is not opened.
  *   R3  What the walk accepted is written once more, as far as it may have been in flight, and
  *       synced before the high watermark covers it: a sync after one that failed proves nothing.
  *   R4  Behind the end the file is cut, so that no stale bytes remain; space that was taken ahead

@@ -234,6 +234,7 @@ static enum status replay_walk(struct replay *replay)
     struct segment *segment = replay->segment;
     const struct quarantine *quarantine = &segment->partition->quarantine;
     enum status status = STATUS_OK;
+    bool again = false; /* it may have been misread */
     while (status == STATUS_OK && replay->position < segment->size) {
         const uint8_t *data = scan_bytes(&replay->scan, replay->position, BATCH_HEADER_SIZE);
         if (data == NULL) {
@@ -249,12 +250,15 @@ static enum status replay_walk(struct replay *replay)
         batch_header_decode(&header, data);
         int64_t size = batch_size_of(data);
         if (!replay_is_sound(replay, &header, size)) {
-            status = replay_pass_rot(replay);
+            status = again ? replay_pass_rot(replay) : STATUS_OK;
+            again = !again;
+            scan_forget(&replay->scan);
             continue;
         }
         if (header.base_offset >= replay->until) {
             break;
         }
+        again = false;
         status = replay_batch(replay, &header, size);
         replay->position += size;
         replay->offset_least = batch_last_offset(&header) + 1;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/check.h"
 #include "storage/partition_state.h"
 #include "storage/recovery_names.h"
 #include "storage/scan.h"
@@ -19,15 +20,63 @@ void recovery_copy_name(const struct partition *partition, int64_t base_offset, 
     store_path_offset(partition->store, path, partition->name, base_offset, suffix);
 }
 
-/* Writes [position, until) of the log: where it stands, or, synced, as a copy of its own. 0 or
- * -errno. */
-static int64_t rest_write(struct scan *scan, const char *path, bool copy, int64_t position,
-                          int64_t until)
+/* A block of the log from its start, up to `until`, as its row knows it from the walk: what is read
+ * here is about to take the place of what was checked. NULL: it cannot be had. */
+static const uint8_t *rest_block(struct scan *scan, int64_t start, int64_t until)
+{
+    const struct block_row *row = &scan->segment->rows[start / BLOCK_SIZE];
+    uint32_t number = (uint32_t)(start / BLOCK_SIZE);
+    for (int attempt = 0; attempt < 2; attempt++) {
+        const uint8_t *data = scan_bytes(scan, start, until - start);
+        if (data == NULL || (row->flags & ROW_SUMMED) == 0 ||
+            segment_sum(scan->segment, number, data, (size_t)(until - start)) == row->sum) {
+            return data;
+        }
+        scan_forget(scan); /* it may have been misread */
+    }
+    return NULL;
+}
+
+int64_t recovery_write_range(struct scan *scan, int64_t position, int64_t until)
+{
+    check(until == scan->segment->size);
+    struct store *store = scan->store;
+    char path[STORE_PATH_SIZE];
+    store_path_offset(store, path, scan->segment->partition->name, scan->segment->base_offset,
+                      ".log");
+    struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_WRITE};
+    int64_t file = ring_call(store->ring, &op);
+    int64_t result = file;
+    for (int64_t at = position; result >= 0 && at < until;) {
+        int64_t start = at / BLOCK_SIZE * BLOCK_SIZE;
+        int64_t end = start + BLOCK_SIZE < until ? start + BLOCK_SIZE : until;
+        const uint8_t *data = rest_block(scan, start, end);
+        if (data == NULL) {
+            result = scan->error < 0 ? scan->error : -EIO;
+            break;
+        }
+        struct iovec slice = {(void *)(uintptr_t)(data + (at - start)), (size_t)(end - at)};
+        op = (struct op){.kind = OP_WRITE,
+                         .file = (int32_t)file,
+                         .vector = &slice,
+                         .vector_count = 1,
+                         .position = (uint64_t)at};
+        result = ring_call(store->ring, &op);
+        at = end;
+    }
+    if (file >= 0) {
+        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
+        (void)ring_call(store->ring, &op);
+    }
+    return result < 0 ? result : 0;
+}
+
+/* A copy of its own of [position, until) of the log, synced. 0 or -errno. */
+static int64_t rest_write(struct scan *scan, const char *path, int64_t position, int64_t until)
 {
     struct store *store = scan->store;
-    struct op op = {.kind = OP_OPEN,
-                    .path = path,
-                    .flags = OPEN_WRITE | (copy ? OPEN_CREATE | OPEN_TRUNCATE : 0)};
+    struct op op = {
+        .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE};
     int64_t file = ring_call(store->ring, &op);
     int64_t at = position;
     int64_t result = file;
@@ -44,11 +93,11 @@ static int64_t rest_write(struct scan *scan, const char *path, bool copy, int64_
                          .file = (int32_t)file,
                          .vector = &slice,
                          .vector_count = 1,
-                         .position = (uint64_t)(copy ? at - position : at)};
+                         .position = (uint64_t)(at - position)};
         result = ring_call(store->ring, &op);
         at += part;
     }
-    if (result >= 0 && copy) {
+    if (result >= 0) {
         op = (struct op){.kind = OP_SYNC, .file = (int32_t)file};
         result = ring_call(store->ring, &op);
     }
@@ -57,14 +106,6 @@ static int64_t rest_write(struct scan *scan, const char *path, bool copy, int64_
         (void)ring_call(store->ring, &op);
     }
     return result < 0 ? result : 0;
-}
-
-int64_t recovery_write_range(struct scan *scan, int64_t position, int64_t until)
-{
-    char path[STORE_PATH_SIZE];
-    store_path_offset(scan->store, path, scan->segment->partition->name, scan->segment->base_offset,
-                      ".log");
-    return rest_write(scan, path, false, position, until);
 }
 
 /* Whether the open file holds nothing but what the log holds from `position` on. -errno. */
@@ -130,7 +171,7 @@ static int64_t rest_copy(struct scan *scan, struct partition *partition, int64_t
     if (result <= 0) {
         return result == false ? -EEXIST : result;
     }
-    result = rest_write(scan, path, true, position, until);
+    result = rest_write(scan, path, position, until);
     return result < 0 ? result : recovery_sync_names(partition);
 }
 

@@ -116,6 +116,11 @@ const uint8_t *scan_bytes(struct scan *scan, int64_t position, int64_t size)
     return scan->run + (position - scan->start);
 }
 
+void scan_forget(struct scan *scan)
+{
+    scan->end = scan->start;
+}
+
 bool scan_crc(struct scan *scan, int64_t position, int64_t size, uint32_t *crc)
 {
     int64_t at = position + BATCH_CRC_FROM;
@@ -184,18 +189,43 @@ static bool scan_is_good(struct scan *scan, const struct scan_walk *walk,
            (crc == header->crc || PLANTED(TORN_ACCEPTED));
 }
 
+/* The batch under the walk. One that is bad is read once more: taken for the end of the log, bytes
+ * that were misread would be cut with all that follows. Zeros are what lies behind an end. */
+static bool scan_judge(struct scan *scan, const struct scan_walk *walk, struct batch_header *header,
+                       int64_t *size)
+{
+    for (int attempt = 0; attempt < 2; attempt++) {
+        const uint8_t *data = scan_bytes(scan, walk->position, BATCH_HEADER_SIZE);
+        *size = data == NULL ? 0 : batch_size_of(data);
+        if (data == NULL) {
+            return false;
+        }
+        batch_header_decode(header, data);
+        if (scan_is_good(scan, walk, header, *size)) {
+            if (attempt > 0) {
+                diag_line(
+                    scan->store->diag, DIAG_WARN, "storage/scan",
+                    "batch was misread once and is right now; the device or memory is failing",
+                    "partition=%s base_offset=%lld position=%lld", scan->segment->partition->name,
+                    (long long)scan->segment->base_offset, (long long)walk->position);
+            }
+            return true;
+        }
+        if (scan->error != 0 || (header->magic == 0 && header->batch_length == 0)) {
+            return false;
+        }
+        scan_forget(scan);
+    }
+    return false;
+}
+
 void scan_batches(struct scan *scan, struct scan_walk *walk)
 {
     struct segment *segment = scan->segment;
     while (walk->offset < walk->offset_until) {
-        const uint8_t *data = scan_bytes(scan, walk->position, BATCH_HEADER_SIZE);
-        if (data == NULL) {
-            return;
-        }
-        struct batch_header header;
-        batch_header_decode(&header, data);
-        int64_t size = batch_size_of(data);
-        bool good = scan_is_good(scan, walk, &header, size);
+        struct batch_header header = {0};
+        int64_t size;
+        bool good = scan_judge(scan, walk, &header, &size);
         if (PLANTED(WALK_PAST_BAD) && !good && header.base_offset == walk->offset && size > 0) {
             walk->position += size;
             walk->offset = batch_last_offset(&header) + 1;
@@ -237,12 +267,12 @@ void scan_finish(struct scan *scan, int64_t position)
         scan->error = -ENOMEM;
         return;
     }
+    scan->sum_from = UINT32_MAX;
     segment_cut_rows(segment, position);
     segment->size = segment->durable = segment->visible = position;
     int64_t partial = position % BLOCK_SIZE;
     if (partial != 0) {
         uint32_t number = (uint32_t)(position / BLOCK_SIZE);
-        scan->sum_from = UINT32_MAX;
         const uint8_t *data = scan_bytes(scan, position - partial, partial);
         if (data != NULL) {
             segment->rows[number].sum = segment_sum(segment, number, data, (size_t)partial);

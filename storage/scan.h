@@ -35,6 +35,8 @@ void scan_close(struct scan *scan);
 /* [position, position + size), size at most SCAN_RUN_SIZE - BLOCK_SIZE; NULL behind the end of the
  * file or after an error. Valid until the next call. */
 const uint8_t *scan_bytes(struct scan *scan, int64_t position, int64_t size);
+/* The next bytes come from the disk again, past what the run holds. */
+void scan_forget(struct scan *scan);
 /* CRC of a batch of any size. False: not readable. */
 bool scan_crc(struct scan *scan, int64_t position, int64_t size, uint32_t *crc);
 /* First byte from `position` on that is not zero, or -1 when `gap` bytes or the file's end came

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/ring_backend.h"
 #include "storage/partition_state.h"
 #include "tests/lib/log_world.h"
 #include "tests/lib/test.h"
@@ -644,6 +645,84 @@ static void test_copies_stay(void **state)
     log_world_close(&world);
 }
 
+/* ---- a read that answers other bytes than the disk holds, once ---- */
+
+struct misread {
+    struct ring_backend backend; /* first: the ring points here */
+    const struct ring_backend *original;
+    uint64_t left; /* reads until then */
+    void (*done)(struct op *op);
+    void *owner;
+};
+
+static void misread_done(struct op *op)
+{
+    struct misread *misread = op->owner;
+    op->done = misread->done;
+    op->owner = misread->owner;
+    if (op->result > 0) {
+        ((uint8_t *)op->vector[0].iov_base)[op->result / 2] ^= 4;
+    }
+    op->done(op);
+}
+
+static void misread_submitted(struct ring *ring, struct op *op)
+{
+    struct misread *misread = (void *)(uintptr_t)ring->backend;
+    if (op->kind == OP_READ && misread->left > 0) {
+        misread->left -= 1;
+        if (misread->left == 0) {
+            misread->done = op->done;
+            misread->owner = op->owner;
+            op->done = misread_done;
+            op->owner = misread;
+        }
+    }
+    ring->backend = misread->original;
+    misread->original->submitted(ring, op);
+    ring->backend = &misread->backend;
+}
+
+/* Whichever read of a start it is: nothing is cut, and the log is not written with it. */
+static void test_misread(void **state)
+{
+    (void)state;
+    static const char path[] = FOLDER "00000000000000000000.log";
+    static uint8_t before[8 * BATCH_SIZE];
+    bool over = false;
+    for (uint64_t number = 1; !over; number++) {
+        struct log_world world;
+        log_world_open(&world, &(struct log_world_options){.seed = 1});
+        struct partition *partition = open_wide(&world, true);
+        send_count(&world, partition, 2);
+        log_world_sleep(&world, 2000); /* for a tail */
+        send_count(&world, partition, 5);
+        uint64_t end = (uint64_t)partition_facts(partition).size;
+        log_world_crash(&world);
+        uint64_t size;
+        memcpy(before, sim_world_file(world.world, path, &size), end);
+        struct misread misread = {
+            .backend = *world.ring->backend, .original = world.ring->backend, .left = number};
+        misread.backend.submitted = misread_submitted;
+        world.ring->backend = &misread.backend;
+        enum status status = open_as(&world, false, 1, WIDE_SIZE, &partition);
+        over = misread.left > 0;
+        misread.left = 0;
+        if (status != STATUS_OK) {
+            assert_int_equal(status, STATUS_KAFKA_STORAGE_ERROR);
+            partition = open_wide(&world, false);
+        }
+        assert_int_equal(partition_facts(partition).end_offset, 7);
+        assert_memory_equal(sim_world_file(world.world, path, &size), before, end);
+        for (int64_t offset = 0; offset < 7; offset++) {
+            assert_int_equal(fetch(&world, partition, offset), STATUS_OK);
+        }
+        partition_close(partition, true);
+        world.ring->backend = misread.original;
+        log_world_close(&world);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -662,6 +741,7 @@ int main(void)
         cmocka_unit_test(test_reload_rebuilds),
         cmocka_unit_test(test_older_metadata),
         cmocka_unit_test(test_replay_passes_rot),
+        cmocka_unit_test(test_misread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
