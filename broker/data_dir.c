@@ -169,7 +169,8 @@ int identity_load(struct server *server, struct ring *ring, char message[SERVER_
 
 /* ---- folders nobody owns ---- */
 
-/* "orders-3" -> name and index; false for anything that is no partition folder. */
+/* "orders-3" -> name and index; false for anything that is no folder of a topic's partition, the
+ * metadata log's included. */
 static bool folder_split(const char *folder, char *name, size_t size_max, int32_t *index)
 {
     const char *dash = strrchr(folder, '-');
@@ -260,7 +261,7 @@ static void folder_tidy(struct server *server, struct ring *ring, const char *fo
         return;
     }
     /* Not those that end in -stray either: they made place once, and are the operator's. */
-    if (!folder_split(folder, name, sizeof(name), &index) || strcmp(name, METADATA_NAME) == 0) {
+    if (!folder_split(folder, name, sizeof(name), &index)) {
         return;
     }
     const struct image_topic *topic = image_find_name(&core->image, bytes_of_text(name));

@@ -18,11 +18,11 @@
 #include "base/random.h"
 #include "storage/partition.h"
 #include "topic/image.h"
+#include "topic/name.h"
 #include "topic/peers.h"
 #include "wire/status.h"
 
 #define METADATA_CORE 0
-#define METADATA_NAME "__cluster_metadata"
 #define METADATA_PARTITIONS_MAX                                                                    \
     100000 /* of one change; Kafka's own limit is 10,000 per request                               \
             */

@@ -25,6 +25,9 @@ const char *topic_name_fault(struct bytes name)
     if (bytes_equal(name, BYTES_LITERAL(".")) || bytes_equal(name, BYTES_LITERAL(".."))) {
         return "a topic cannot be named '.' or '..'";
     }
+    if (bytes_equal(name, BYTES_LITERAL(METADATA_NAME))) {
+        return "the name is that of the metadata log, which is no topic";
+    }
     return NULL;
 }
 

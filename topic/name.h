@@ -8,8 +8,11 @@
 #include "wire/status.h"
 
 #define TOPIC_NAME_SIZE_MAX 249
+/* The metadata log's: its folder lies beside those of the topics. */
+#define METADATA_NAME "__cluster_metadata"
 
-/* 1 to 249 of [a-zA-Z0-9._-], and neither "." nor "..". STATUS_INVALID_TOPIC_EXCEPTION. */
+/* 1 to 249 of [a-zA-Z0-9._-], neither "." nor "..", and not METADATA_NAME, whose folder a topic of
+ * that name would take. STATUS_INVALID_TOPIC_EXCEPTION. */
 enum status topic_name_check(struct bytes name);
 /* What is wrong with a refused name, as one sentence for the client. NULL: nothing. */
 const char *topic_name_fault(struct bytes name);

@@ -484,6 +484,18 @@ def metadata_name(broker, name):
         return wire.topic_error(connection, name, create=True)
 
 
+@case(17, kafka=29)
+def create_topic_metadata_log(broker):
+    with broker.connect() as connection:
+        return wire.create_topic(connection, "__cluster_metadata")
+
+
+@case(17, kafka={3, 5, 29})
+def metadata_metadata_log(broker):
+    with broker.connect() as connection:
+        return wire.topic_error(connection, "__cluster_metadata", create=True)
+
+
 @cases(37, zero=0, negative=-5, most_negative=-(1 << 31))
 def create_topic_partitions(broker, count):
     with broker.connect() as connection:

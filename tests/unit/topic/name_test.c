@@ -16,8 +16,8 @@ static void good_names_pass(void **state)
 static void bad_names_are_refused(void **state)
 {
     (void)state;
-    static const char *const names[] = {"",    ".",   "..",       "a b",    "a/b",
-                                        "a:b", "a\n", "\xc3\xa9", "../../x"};
+    static const char *const names[] = {"",    ".",   "..",       "a b",     "a/b",
+                                        "a:b", "a\n", "\xc3\xa9", "../../x", METADATA_NAME};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         assert_int_equal(topic_name_check(bytes_of_text(names[i])), STATUS_INVALID_TOPIC_EXCEPTION);
         assert_non_null(topic_name_fault(bytes_of_text(names[i])));
