@@ -13,7 +13,8 @@
 #define METADATA_VERSION_LEVEL 25 /* feature metadata.version: 4.0-IV3, the oldest we write for */
 /* What a batch adds to a frame: the batch header once, at most this much per record. */
 #define RECORD_OVERHEAD 32
-/* Bytes of a core's memory, rounded up: a topic, one of its settings, an open partition. */
+/* Bytes of a core's memory, rounded up: a topic, one of its settings without its texts, an open
+ * partition. */
 #define TOPIC_SIZE ((size_t)2048)
 #define SETTING_SIZE ((size_t)256)
 #define PARTITION_SIZE ((size_t)4096)
@@ -164,9 +165,12 @@ static bool has_room(const struct metadata *metadata, const struct change_topic 
     const struct heap *heap = metadata->image->heap;
     size_t partitions = (size_t)topic->partition_count;
     size_t cores = (size_t)metadata->image->core_count;
-    size_t needed = *taken + TOPIC_SIZE + (size_t)topic->setting_count * SETTING_SIZE +
-                    partitions * 2 * sizeof(struct image_partition) +
+    size_t needed = *taken + TOPIC_SIZE + partitions * 2 * sizeof(struct image_partition) +
                     (partitions / cores + 1) * PARTITION_SIZE;
+    for (int32_t i = 0; i < topic->setting_count; i++) {
+        const struct change_setting *setting = &topic->settings[i];
+        needed += SETTING_SIZE + setting->name.size + setting->value.size;
+    }
     if (heap->size + needed > heap->size_max / 4 * 3) {
         return false; /* and takes nothing from the topics behind it */
     }
@@ -193,7 +197,7 @@ static enum status begin_create(struct metadata *metadata, struct change *change
         }
         if (!has_room(metadata, topic, &taken)) {
             topic->status = STATUS_POLICY_VIOLATION;
-            topic->message = "so many partitions do not fit into memory: raise memory.bytes";
+            topic->message = "the topic does not fit into memory: raise memory.bytes";
             continue;
         }
         topic->id = topic_id_new(metadata->options.random);

@@ -85,10 +85,48 @@ static void test_refused_topic_takes_no_room(void **state)
     bench_close(&bench);
 }
 
+/* Texts of settings count in full: what is durable must find room in every image, at each start. */
+static void test_long_settings_take_room(void **state)
+{
+    (void)state;
+    struct bench bench = {0};
+    bench_open(&bench);
+    static const char name[] = "leader.replication.throttled.replicas";
+    size_t size = bench.world.heap.size_max / 4;
+    uint8_t *text = heap_acquire(&bench.world.heap, size);
+    assert_non_null(text);
+    memset(text, ' ', size);
+    const struct change_setting setting = {.name = bytes_of_text(name),
+                                           .value = bytes_of(text, size)};
+    struct change_topic topics[] = {topic_of("first", 1), topic_of("second", 1),
+                                    topic_of("third", 1)};
+    for (size_t i = 0; i < 2; i++) {
+        topics[i].settings = &setting;
+        topics[i].setting_count = 1;
+    }
+    static const enum status expected[] = {STATUS_OK, STATUS_POLICY_VIOLATION, STATUS_OK};
+    struct change change = {
+        .kind = CHANGE_CREATE_TOPICS,
+        .topics = topics,
+        .topic_count = ARRAY_COUNT(topics),
+        .validate_only = true,
+        .done = change_done,
+        .owner = &bench.answered,
+    };
+    metadata_submit(bench.metadata, &bench.peers, METADATA_CORE, &change);
+    assert_true(bench.answered);
+    for (size_t i = 0; i < ARRAY_COUNT(topics); i++) {
+        assert_int_equal(topics[i].status, expected[i]);
+    }
+    heap_release(&bench.world.heap, text, size);
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_topic_takes_no_room),
+        cmocka_unit_test(test_long_settings_take_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
