@@ -256,7 +256,8 @@ static void twin_done(struct partition_append *append)
         original->seen = true;
     } else {
         /* A snapshot, read at an open or after an error, knows a producer's last batch alone. */
-        bool forgotten = !twin->last && (original->life != oracle->life || oracle->shaken);
+        bool forgotten =
+            !twin->last && (original->life != oracle->life || oracle_is_shaken(oracle));
         require(append->status == STATUS_KAFKA_STORAGE_ERROR ||
                 (forgotten && append->status == STATUS_OUT_OF_ORDER_SEQUENCE_NUMBER));
     }
@@ -425,7 +426,7 @@ static void check_refusal(struct oracle *oracle, const struct partition_read *re
         return;
     default:
         require(read->status == STATUS_KAFKA_STORAGE_ERROR);
-        require(oracle->faulty || oracle->lying || oracle->shaken);
+        require(oracle->faulty || oracle->lying || oracle_is_shaken(oracle));
         return;
     }
 }
@@ -531,7 +532,8 @@ void oracle_look_up(struct oracle *oracle)
     require(log_world_until(&oracle->world, &looked.done, TICKS_MAX));
     bool moved = partition_facts(oracle->partition).log_start_offset != facts.log_start_offset;
     /* A failed write's reload ends look-ups too, also when the fault is over by then. */
-    require(looked.lookup.status == STATUS_OK || oracle->faulty || oracle->shaken || moved);
+    require(looked.lookup.status == STATUS_OK || oracle->faulty || oracle_is_shaken(oracle) ||
+            moved);
     if (looked.lookup.status == STATUS_OK && !moved) {
         require(looked.lookup.offset == expected);
         require(expected < 0 || looked.lookup.timestamp_found == best);

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "base/random.h"
+#include "storage/partition_state.h"
 #include "tests/lib/log_world.h"
 
 #define ORACLE_ENTRIES_MAX 4096
@@ -107,6 +108,12 @@ int64_t oracle_offset_last(const struct oracle_entry *entry);
 
 /* Opens without judging; the partition is NULL when it could not be. */
 enum status oracle_open(struct oracle *oracle, bool fresh);
+/* A write of this life failed and the log was loaded anew. An append that waited meanwhile may have
+ * been answered well behind that. */
+static inline bool oracle_is_shaken(const struct oracle *oracle)
+{
+    return oracle->shaken || oracle->partition->failed_ns != 0;
+}
 /* One more batch, marker or data, of a random producer or none. */
 void oracle_send(struct oracle *oracle);
 /* One that must be refused, where a producer is known well enough. */

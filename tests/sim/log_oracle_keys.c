@@ -92,13 +92,13 @@ static bool find_key(struct oracle *oracle, int index)
 {
     uint8_t key = (uint8_t)('a' + index);
     bool done = false;
-    bool faulty = oracle->faulty || oracle->lying || oracle->shaken;
+    bool faulty = oracle->faulty || oracle->lying || oracle_is_shaken(oracle);
     struct partition_key_find find = {.key = {&key, 1}, .done = found_done, .owner = &done};
     struct newest before = newest_of(oracle);
     partition_key_find(oracle->partition, &find);
     require(log_world_until(&oracle->world, &done, 1000000));
     if (find.status != STATUS_OK) {
-        require(faulty || oracle->shaken || find.status == STATUS_NO_MEMORY ||
+        require(faulty || oracle_is_shaken(oracle) || find.status == STATUS_NO_MEMORY ||
                 find.status == STATUS_PENDING);
         return false;
     }
