@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `weir consume`: the records of a topic as text. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,12 +222,16 @@ struct printer {
     struct text text;
     int64_t left; /* records still to be printed */
     bool gone;    /* nobody reads any more, or it cannot be written */
+    int error;    /* why, from errno */
 };
 
 static void printer_flush(struct printer *printer)
 {
     bool written = fwrite(printer->text.data, 1, printer->text.size, stdout) == printer->text.size;
-    printer->gone = printer->gone || !written || fflush(stdout) != 0;
+    if (!printer->gone && (!written || fflush(stdout) != 0)) {
+        printer->gone = true;
+        printer->error = errno;
+    }
     printer->text.size = 0;
 }
 
@@ -259,6 +264,10 @@ static bool records_print(struct consumer *consumer, const struct output *output
         }
     }
     text_deinit(&printer.text);
+    if (printer.gone && printer.error != EPIPE) {
+        return client_fail(consumer->client, CLI_USAGE, "cannot write the output: %s",
+                           strerror(printer.error));
+    }
     return result == CONSUMER_DONE;
 }
 

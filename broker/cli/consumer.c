@@ -212,6 +212,7 @@ static bool positions_gather(const struct consumer *consumer, int32_t node, stru
                 to->partition = position->partition;
                 to->fetch_offset = position->next;
                 to->partition_max_bytes = PARTITION_BYTES_MAX;
+                break; /* a broker that names a partition twice is asked for it once */
             }
         }
     }

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "broker/cli/cli.h"
+#include "wire/reader.h"
 
 #define OPTIONS_MAX 40
 #define HELP_INDENT 30
@@ -139,6 +140,19 @@ static bool operands_take(const struct command *command, struct cli_options *opt
     return true;
 }
 
+/* Names and values go into strings of the protocol, which has none that are longer. */
+static bool arguments_fit(const struct command *command, int count, char *const *arguments)
+{
+    for (int i = 1; i < count; i++) {
+        if (strlen(arguments[i]) > STRING_SIZE_MAX) {
+            fprintf(stderr, "%s: \"%.40s...\" is longer than %d bytes\n", command->name,
+                    arguments[i], STRING_SIZE_MAX);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool options_parse(const struct command *command, void *target, int count, char **arguments,
                    int *code)
 {
@@ -154,7 +168,7 @@ bool options_parse(const struct command *command, void *target, int count, char 
     char *name = arguments[0];
     arguments[0] = (char *)(uintptr_t)command->name;
     optind = 0;
-    bool good = true;
+    bool good = arguments_fit(command, count, arguments);
     int index;
     int found;
     while (good && (found = getopt_long(count, arguments, "", options, &index)) != -1) {

@@ -376,7 +376,11 @@ bool producer_flush(struct producer *producer)
             break;
         }
         if (cli_monotonic_ms() > deadline_ms) {
-            return false; /* with the sentence of the last failure */
+            return client->code != CLI_OK /* with the sentence of the last failure */
+                       ? false
+                       : client_fail(client, CLI_UNREACHABLE,
+                                     "topic \"%.250s\": no broker answered for some partitions",
+                                     producer->topic);
         }
         (void)client_pause(client, RETRY_PAUSE_MS);
         call.topic = cluster_await_topic(producer->cluster, producer->topic, CLUSTER_ONLY_LOOK);

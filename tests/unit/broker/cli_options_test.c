@@ -11,6 +11,7 @@
 #include "broker/cli/options.h"
 #include "broker/cli/partitioner.h"
 #include "broker/cli/records.h"
+#include "wire/reader.h"
 
 struct sample {
     struct cli_options common;
@@ -94,6 +95,27 @@ static void options_wrong(void **state)
         assert_int_equal(parse(&sample, WRONG[i]), CLI_USAGE);
     }
     assert_int_equal(parse(&sample, "--help"), CLI_OK);
+}
+
+/* The protocol's strings end at 32767 bytes; longer ones must not get as far as its writer. */
+static void options_long(void **state)
+{
+    (void)state;
+    static char word[STRING_SIZE_MAX + 2];
+    memset(word, 'a', STRING_SIZE_MAX + 1);
+    char program[] = "sample";
+    char option[] = "--text";
+    char operand[] = "x";
+    char *as_operand[] = {program, word, NULL};
+    char *as_argument[] = {program, option, word, operand, NULL};
+    struct sample sample = {.common = CLI_OPTIONS_DEFAULT};
+    int code;
+    assert_false(options_parse(&SAMPLE, &sample, 2, as_operand, &code));
+    assert_int_equal(code, CLI_USAGE);
+    assert_false(options_parse(&SAMPLE, &sample, 4, as_argument, &code));
+    assert_int_equal(code, CLI_USAGE);
+    word[STRING_SIZE_MAX] = '\0';
+    assert_true(options_parse(&SAMPLE, &sample, 2, as_operand, &code));
 }
 
 /* Every row of every command is complete, and no name stands twice. */
@@ -194,9 +216,10 @@ static void murmur2_vectors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(options_given), cmocka_unit_test(options_wrong),
-        cmocka_unit_test(tables),        cmocka_unit_test(addresses),
-        cmocka_unit_test(starts),        cmocka_unit_test(murmur2_vectors),
+        cmocka_unit_test(options_given),   cmocka_unit_test(options_wrong),
+        cmocka_unit_test(options_long),    cmocka_unit_test(tables),
+        cmocka_unit_test(addresses),       cmocka_unit_test(starts),
+        cmocka_unit_test(murmur2_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
