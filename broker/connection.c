@@ -194,10 +194,12 @@ static void connection_fault(struct connection *connection, const char *event, l
     connection_close(connection);
 }
 
-/* Memory waits for it: a frame whose rest is still to come, or an answer on its way. */
+/* Memory waits for it: a frame whose rest is still to come, or an answer on its way. Or both wait:
+ * it has the begin of a frame that is larger than what it lies in. */
 static bool connection_holds_memory(const struct connection *connection)
 {
-    return connection->sending ||
+    bool starving = list_is_linked(&connection->starving_node);
+    return connection->sending || (starving && !input_is_page(connection->input)) ||
            (connection->receiving && connection->frame_need > (size_t)PAGE_SIZE);
 }
 
@@ -364,6 +366,45 @@ static void input_shrink(struct connection *connection)
     input->size = PAGE_SIZE;
 }
 
+/* Others wait for memory: none is taken ahead of need, and none is kept that holds little. */
+static bool is_pressed(const struct connection *connection)
+{
+    return !list_is_empty(&connection->core->starving);
+}
+
+/* The begin of a frame moves to the begin of its memory: the requests before it need it no more. */
+static void input_compact(struct connection *connection)
+{
+    size_t rest = connection->end - connection->begin;
+    memmove(connection->input->memory, connection->input->memory + connection->begin, rest);
+    connection->begin = 0;
+    connection->end = rest;
+}
+
+/* Memory for a frame that does not fit; C9. */
+static bool input_extend(struct connection *connection, size_t need)
+{
+    struct input *input = connection->input;
+    if (input->pins == 1 && input->size >= need) {
+        input_compact(connection);
+        return true;
+    }
+    if (connection->request_count > 0 && need < connection->read_ahead && !is_pressed(connection) &&
+        input_replace(connection, connection->read_ahead)) {
+        if (connection->read_ahead < READ_AHEAD_MAX) {
+            connection->read_ahead *= 2;
+        }
+        return true;
+    }
+    if (input_replace(connection, need)) {
+        return true;
+    }
+    if (!input_is_page(input) && connection->end - connection->begin <= PAGE_SIZE) {
+        (void)!input_replace(connection, PAGE_SIZE);
+    }
+    return false;
+}
+
 /*
  * Room for what comes next. A quiet connection goes back to one page; a frame that does not fit
  * gets a run of its size or, while the connection streams, a larger one that holds several frames.
@@ -371,6 +412,7 @@ static void input_shrink(struct connection *connection)
 static bool input_prepare(struct connection *connection)
 {
     struct input *input = connection->input;
+    bool pressed = is_pressed(connection);
     if (input_is_free(connection)) {
         connection->begin = 0;
         connection->end = 0;
@@ -382,20 +424,16 @@ static bool input_prepare(struct connection *connection)
         return true;
     }
     size_t need = connection->frame_need > 0 ? connection->frame_need : sizeof(int32_t);
-    if (input->size - connection->begin >= need && connection->end < input->size) {
+    bool fits = input->size - connection->begin >= need && connection->end < input->size;
+    bool begins = connection->begin == connection->end && !input_is_page(input);
+    if (fits && !(pressed && begins)) {
         return true;
     }
-    if (need <= PAGE_SIZE && connection->request_count <= REQUESTS_OF_A_PAGE) {
-        return input_replace(connection, PAGE_SIZE);
-    }
-    if (connection->request_count > 0 && need < connection->read_ahead &&
-        input_replace(connection, connection->read_ahead)) {
-        if (connection->read_ahead < READ_AHEAD_MAX) {
-            connection->read_ahead *= 2;
-        }
+    if (need <= PAGE_SIZE && (pressed || connection->request_count <= REQUESTS_OF_A_PAGE) &&
+        input_replace(connection, PAGE_SIZE)) {
         return true;
     }
-    return input_replace(connection, need);
+    return fits || input_extend(connection, need);
 }
 
 static void receive_done(struct op *op)
@@ -412,6 +450,15 @@ static void receive_done(struct op *op)
     connection_ready(connection);
 }
 
+/* Under pressure nothing behind a frame that has its run: it would keep the run from the others. */
+static size_t receive_size(const struct connection *connection)
+{
+    size_t room = connection->input->size - connection->end;
+    size_t missing = connection->begin + connection->frame_need - connection->end;
+    bool exact = connection->frame_need > (size_t)PAGE_SIZE && is_pressed(connection);
+    return exact && missing < room ? missing : room;
+}
+
 static void receive_start(struct connection *connection)
 {
     if (connection->receiving || connection->ended || !may_take(connection)) {
@@ -426,7 +473,7 @@ static void receive_start(struct connection *connection)
     }
     connection->receive_vector = (struct iovec){
         .iov_base = connection->input->memory + connection->end,
-        .iov_len = connection->input->size - connection->end,
+        .iov_len = receive_size(connection),
     };
     check(connection->receive_vector.iov_len > 0);
     connection->receiving = true;

@@ -20,6 +20,8 @@
  *     frame has at most 3/4, or it would wait for ever for what quiet clients keep.
  * C8  While somebody waits for memory, a client is cut off that for CONNECTION_STALLED_NS sends no
  *     byte of the frame it is in, or does not take the OP_VECTOR_MAX slices it is being sent.
+ * C9  Who waits for memory holds a page, so that nobody waits in a circle. The exception is the
+ *     begin of a frame that came with the end of another and is larger than a page: C8 ends that.
  */
 #pragma once
 

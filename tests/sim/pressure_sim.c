@@ -72,13 +72,14 @@ static int32_t metadata_receive(struct sim_client *client)
     return response.topics[0].partitions_count;
 }
 
-static int64_t produce(struct sim_client *client, struct bytes name, size_t size)
+/* One batch of one record of zeros. */
+static void produce_encode(struct sim_client *client, struct writer *writer, struct bytes name,
+                           struct bytes value)
 {
-    uint8_t *memory = malloc(BATCH_SIZE_MAX);
-    uint8_t *value = calloc(1, size);
+    uint8_t *memory = arena_acquire_bytes(&client->arena, BATCH_SIZE_MAX);
     struct batch_builder builder;
     batch_builder_init(&builder, memory, BATCH_SIZE_MAX);
-    batch_builder_add(&builder, TIMESTAMP, BYTES_NULL, bytes_of(value, size), NULL, 0);
+    batch_builder_add(&builder, TIMESTAMP, BYTES_NULL, value, NULL, 0);
     struct bytes batch;
     expect(batch_builder_finish(&builder, CODEC_NONE, 0, (struct batch_scratch){0}, 0, &batch) ==
            STATUS_OK);
@@ -92,16 +93,28 @@ static int64_t produce(struct sim_client *client, struct bytes name, size_t size
     request.timeout_ms = 100000;
     request.topic_data = &topic;
     request.topic_data_count = 1;
-    struct writer writer;
-    produce_request_encode(sim_client_request(client, &writer, PRODUCE_KEY, 8, false), 8, &request);
-    sim_client_send(client, &writer);
-    free(memory);
-    free(value);
+    produce_request_encode(writer, 8, &request);
+}
+
+static int64_t produce_receive(struct sim_client *client)
+{
+    arena_reset(&client->arena);
     struct reader reader = sim_client_receive(client, false);
     struct produce_response response;
     expect(produce_response_decode(&reader, 8, &client->arena, &response) == STATUS_OK);
     expect(response.responses[0].partition_responses[0].error_code == 0);
     return response.responses[0].partition_responses[0].base_offset;
+}
+
+static int64_t produce(struct sim_client *client, struct bytes name, size_t size)
+{
+    struct writer writer;
+    uint8_t *value = calloc(1, size);
+    (void)sim_client_request(client, &writer, PRODUCE_KEY, 8, false);
+    produce_encode(client, &writer, name, bytes_of(value, size));
+    sim_client_send(client, &writer);
+    free(value);
+    return produce_receive(client);
 }
 
 struct wanted {
@@ -299,6 +312,53 @@ static void unread_fetches(void)
     sim_broker_close(&broker);
 }
 
+#define STREAMS 60
+#define STREAM_FRAMES 2
+#define STREAM_SIZE 500000 /* its frame leaves room for the begin of the next in its run */
+
+/* More frames than there is memory for, each with the begin of the next behind it: nobody keeps the
+ * memory of the one while he waits for that of the other. */
+static void many_streams(void)
+{
+    current = "many_streams";
+    struct sim_broker broker;
+    sim_broker_open(&broker, 5, 1);
+    struct sim_client *streams = calloc(STREAMS, sizeof(*streams));
+    uint8_t *value = calloc(1, STREAM_SIZE);
+    uint8_t *frames = malloc(SIM_REPLY_SIZE_MAX);
+    for (int i = 0; i < STREAMS; i++) {
+        sim_client_open(&streams[i], &broker);
+    }
+    topic_create(&streams[0], BYTES_LITERAL("stream"), 1);
+    for (int i = 0; i < STREAMS; i++) {
+        size_t size = 0;
+        for (int k = 0; k < STREAM_FRAMES; k++) {
+            struct writer writer;
+            (void)sim_client_request(&streams[i], &writer, PRODUCE_KEY, 8, false);
+            produce_encode(&streams[i], &writer, BYTES_LITERAL("stream"),
+                           bytes_of(value, STREAM_SIZE));
+            writer_copy(&writer, frames + size);
+            put_be32(frames + size, (uint32_t)(writer_size(&writer) - 4));
+            size += writer_size(&writer);
+        }
+        sim_client_post_bytes(&streams[i], bytes_of(frames, size));
+    }
+    for (int i = 0; i < STREAMS; i++) {
+        for (int k = STREAM_FRAMES; k-- > 0;) {
+            streams[i].correlation -= k;
+            (void)produce_receive(&streams[i]);
+            streams[i].correlation += k;
+        }
+    }
+    for (int i = 0; i < STREAMS; i++) {
+        sim_client_close(&streams[i]);
+    }
+    free(frames);
+    free(value);
+    free(streams);
+    sim_broker_close(&broker);
+}
+
 /* A client goes while its fetch waits: nothing of it stays until the wait is over. */
 static void gone_while_parked(void)
 {
@@ -322,6 +382,7 @@ static void gone_while_parked(void)
 
 int main(void)
 {
+    many_streams();
     gone_while_parked();
     half_frames();
     unread_answers();

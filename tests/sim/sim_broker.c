@@ -292,15 +292,21 @@ static void post_finish(struct sim_client *client)
     must(client->op.kind != OP_SEND || client->op.result == size, "client", "send");
 }
 
-void sim_client_send_bytes(struct sim_client *client, struct bytes bytes)
+void sim_client_post_bytes(struct sim_client *client, struct bytes bytes)
 {
     must(bytes.size <= SIM_REPLY_SIZE_MAX, "client", "request size");
     memcpy(client->reply, bytes.data, bytes.size);
     client->vectors[0] = (struct iovec){.iov_base = client->reply, .iov_len = bytes.size};
-    (void)client_call(client, (struct op){.kind = OP_SEND,
-                                          .file = client->socket,
-                                          .vector = client->vectors,
-                                          .vector_count = 1});
+    client_begin(client, (struct op){.kind = OP_SEND,
+                                     .file = client->socket,
+                                     .vector = client->vectors,
+                                     .vector_count = 1});
+}
+
+void sim_client_send_bytes(struct sim_client *client, struct bytes bytes)
+{
+    sim_client_post_bytes(client, bytes);
+    post_finish(client);
 }
 
 void sim_client_send(struct sim_client *client, struct writer *writer)

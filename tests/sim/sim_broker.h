@@ -56,7 +56,8 @@ struct writer *sim_client_request(struct sim_client *client, struct writer *writ
 void sim_client_post(struct sim_client *client, struct writer *writer);
 /* Sends it without waiting for the answer. */
 void sim_client_send(struct sim_client *client, struct writer *writer);
-/* Any bytes, at most SIM_REPLY_SIZE_MAX. */
+/* Any bytes, at most SIM_REPLY_SIZE_MAX: as sim_client_post(), and as sim_client_send(). */
+void sim_client_post_bytes(struct sim_client *client, struct bytes bytes);
 void sim_client_send_bytes(struct sim_client *client, struct bytes bytes);
 /* Lets `ms` of virtual time pass. */
 void sim_broker_sleep(struct sim_broker *broker, uint64_t ms);
