@@ -181,7 +181,7 @@ static void deletion_step(struct group_deletion *deletion)
         struct offset_topic *topic = LIST_ENTRY(topic_node, struct offset_topic, node);
         LIST_EACH (&topic->places, node) {
             struct offset_place *place = LIST_ENTRY(node, struct offset_place, node);
-            if (place->committed) {
+            if (offset_place_is_used(place)) {
                 group_removal_add(removal, place);
             }
         }
@@ -244,7 +244,8 @@ static void topic_expire(const struct expiry *expiry, struct offset_topic *topic
     }
     LIST_EACH (&topic->places, node) {
         struct offset_place *place = LIST_ENTRY(node, struct offset_place, node);
-        if (place->committed && is_over(expiry, place)) {
+        /* A tombstone would take what a transaction has committed here (O4). */
+        if (place->committed && place->waiting_count == 0 && is_over(expiry, place)) {
             group_removal_add(removal, place);
         }
     }
@@ -294,7 +295,7 @@ static void topic_forget(struct offset_topic *topic)
         }
         LIST_EACH (&topic->places, node) {
             struct offset_place *place = LIST_ENTRY(node, struct offset_place, node);
-            if (place->committed) {
+            if (offset_place_is_used(place)) {
                 group_removal_add(removal, place);
             }
         }

@@ -323,16 +323,6 @@ void offsets_cancel(struct offsets *offsets, struct offset_change *change)
     *change = (struct offset_change){0};
 }
 
-void offsets_remove(struct offsets *offsets, struct offset_place *place, int64_t log_offset)
-{
-    if (log_offset < place->log_offset) {
-        return;
-    }
-    place_unset(offsets, place);
-    place->log_offset = log_offset;
-    place_settle(offsets, place);
-}
-
 static void waiting_end(struct offsets *offsets, struct offset_waiting *waiting, bool commit)
 {
     struct offset_place *place = waiting->place;
@@ -366,17 +356,20 @@ void offsets_end(struct offsets *offsets, int64_t producer_id, bool commit,
     producer_settle(offsets, producer);
 }
 
-/* ---- a whole group ---- */
+/* ---- what is deleted ---- */
 
-static void producers_forget(struct offsets *offsets, const struct group *group)
+/* What waits at one place, or (NULL) in the whole group, does not any more. */
+static void producers_forget(struct offsets *offsets, const struct group *group,
+                             const struct offset_place *place)
 {
     struct table_cursor cursor;
-    for (struct table_node *node = table_first(&offsets->producers, &cursor); node != NULL;
+    for (struct table_node *node = table_first(&offsets->producers, &cursor);
+         node != NULL && (place == NULL || place->waiting_count > 0);
          node = table_next(&offsets->producers, &cursor)) {
         struct offset_producer *producer = CONTAINER_OF(node, struct offset_producer, by_id);
         LIST_EACH (&producer->waiting, waiting_node) {
             struct offset_waiting *waiting = LIST_ENTRY(waiting_node, struct offset_waiting, node);
-            if (waiting->place->topic->group == group) {
+            if (place == NULL ? waiting->place->topic->group == group : waiting->place == place) {
                 waiting_end(offsets, waiting, false);
             }
         }
@@ -384,9 +377,22 @@ static void producers_forget(struct offsets *offsets, const struct group *group)
     }
 }
 
+void offsets_remove(struct offsets *offsets, struct offset_place *place, int64_t log_offset)
+{
+    if (log_offset < place->log_offset) {
+        return;
+    }
+    place_unset(offsets, place);
+    place->log_offset = log_offset;
+    place->change_count++; /* what waits goes first, the place after it */
+    producers_forget(offsets, NULL, place);
+    place->change_count--;
+    place_settle(offsets, place);
+}
+
 void group_offsets_clear(struct offsets *offsets, struct group *group)
 {
-    producers_forget(offsets, group);
+    producers_forget(offsets, group, NULL);
     struct list_node *topic_node;
     while ((topic_node = list_first(&group->offsets.topics)) != NULL) {
         struct offset_topic *topic = LIST_ENTRY(topic_node, struct offset_topic, node);

@@ -11,7 +11,9 @@
  * O2  A transactional commit waits under its producer id until the marker: COMMIT applies it, ABORT
  *     drops it. While one waits, the place is unstable.
  * O3  A place with a change on its way or waiting is not freed, whatever becomes of its offset.
- * O4  Counts: group->offsets.count is the number of visible offsets, .place_count of places.
+ * O4  A tombstone takes along what waits at its place, which stands before it in the log: a
+ *     transaction that commits later does not bring back what was deleted.
+ * O5  Counts: group->offsets.count is the number of visible offsets, .place_count of places.
  */
 #pragma once
 
@@ -98,7 +100,13 @@ enum status offsets_prepare_waiting(struct offsets *offsets, const struct offset
                                     struct offset_change *change);
 void offsets_apply(struct offsets *offsets, struct offset_change *change, int64_t log_offset);
 void offsets_cancel(struct offsets *offsets, struct offset_change *change);
-/* A tombstone at log_offset is durable. The place may be freed. */
+/* Committed or waiting: somebody would miss it. */
+static inline bool offset_place_is_used(const struct offset_place *place)
+{
+    return place->committed || place->waiting_count > 0;
+}
+
+/* A tombstone at log_offset is durable: O4. The place may be freed. */
 void offsets_remove(struct offsets *offsets, struct offset_place *place, int64_t log_offset);
 /* The marker of a producer is durable. `touched` is told each group that had something waiting,
  * once or more. */

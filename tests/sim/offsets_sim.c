@@ -9,6 +9,8 @@
  *   F3  When nothing waits any more, what was committed is what is shown, after a restart as well.
  *   F4  A commit under a generation or member epoch that is not the member's is refused and leaves
  *       no trace.
+ *   F5  Expiry does not touch a place that a transaction has committed to. What was deleted, with
+ * its group, by itself or with its topic, is not brought back by a transaction that commits later.
  *
  * Every request is answered, and one seed makes one trace.
  *
@@ -21,6 +23,8 @@
 #include "tests/sim/sims.h"
 #include "wire/add_offsets_to_txn.h"
 #include "wire/consumer_group_heartbeat.h"
+#include "wire/delete_groups.h"
+#include "wire/delete_topics.h"
 #include "wire/end_txn.h"
 #include "wire/find_coordinator.h"
 #include "wire/init_producer_id.h"
@@ -28,6 +32,7 @@
 #include "wire/leave_group.h"
 #include "wire/metadata.h"
 #include "wire/offset_commit.h"
+#include "wire/offset_delete.h"
 #include "wire/offset_fetch.h"
 #include "wire/sync_group.h"
 #include "wire/txn_offset_commit.h"
@@ -540,7 +545,7 @@ static void finish(struct history *history)
     members_look(history);
 }
 
-static uint64_t history_run(uint64_t seed)
+static struct history *history_open(uint64_t seed)
 {
     current_seed = seed;
     struct history *history = calloc(1, sizeof(*history));
@@ -560,11 +565,11 @@ static uint64_t history_run(uint64_t seed)
     topic_create(history);
     coordinator_find(history, 0);
     coordinator_find(history, 1);
-    for (int step = 0; step < STEPS; step++) {
-        history_step(history);
-    }
-    restart(history, seed % 2 == 0);
-    finish(history);
+    return history;
+}
+
+static uint64_t history_close(struct history *history)
+{
     sim_client_close(&history->client);
     sim_broker_stop(&history->broker);
     uint64_t trace = sim_world_trace_hash(history->broker.world);
@@ -573,8 +578,155 @@ static uint64_t history_run(uint64_t seed)
     return trace;
 }
 
+static uint64_t history_run(uint64_t seed)
+{
+    struct history *history = history_open(seed);
+    for (int step = 0; step < STEPS; step++) {
+        history_step(history);
+    }
+    restart(history, seed % 2 == 0);
+    finish(history);
+    return history_close(history);
+}
+
+/* ---- F5, step by step ---- */
+
+static void end_as(struct history *history, struct producer *producer, bool commit)
+{
+    struct end_txn_response response;
+    do { /* until the coordinator has read its log */
+        end_send(history, producer, commit);
+        struct reader reader = sim_client_receive(&history->client, true);
+        expect(end_txn_response_decode(&reader, 5, &history->client.arena, &response) == STATUS_OK);
+    } while (response.error_code == status_code(STATUS_COORDINATOR_LOAD_IN_PROGRESS));
+    expect(response.error_code == 0);
+    producer_ended(producer, commit ? OUTCOME_COMMITTED : OUTCOME_ABORTED, false);
+}
+
+/* A transaction is opened, and has committed to both partitions. */
+static void transaction_open(struct history *history, struct producer *producer)
+{
+    bool both = false;
+    producer_settle(history, producer);
+    while (!both) {
+        producer_commit(history, producer);
+        expect(producer->open);
+        both = producer->places[0].waiting >= 0 && producer->places[1].waiting >= 0;
+    }
+}
+
+/* Retention ends while a transaction is open: what it commits counts. */
+static void expiry_run(void)
+{
+    struct history *history = history_open(1);
+    struct producer *producer = &history->producers[0];
+    struct bytes group = bytes_of_text(NAMES[producer->number]);
+    history->broker.config.offsets_retention_minutes = 1;
+    history->broker.config.offsets_check_ms = 1000;
+    restart(history, false);
+    int64_t offset = ++history->next;
+    while (member_commit(history, group, BYTES_LITERAL(""), -1, offset) != 0) {
+    }
+    producer->places[0].shown = offset;
+    sim_broker_sleep(&history->broker, 40000);
+    transaction_open(history, producer);
+    sim_broker_sleep(&history->broker, 30000);
+    end_as(history, producer, true);
+    producer_settle(history, producer);
+    restart(history, true);
+    producer_settle(history, producer);
+    sim_broker_sleep(&history->broker, 70000); /* and now nothing stands in its way */
+    producer->places[0].shown = -1;
+    producer->places[1].shown = -1;
+    producer_settle(history, producer);
+    (void)history_close(history);
+}
+
+static void group_delete(struct history *history, struct bytes group)
+{
+    const struct delete_groups_request request = {.groups_names = &group, .groups_names_count = 1};
+    struct delete_groups_response response;
+    CALL(history, DELETE_GROUPS, delete_groups, 2, &request, &response);
+    expect(response.results[0].error_code == 0);
+}
+
+static void offsets_delete(struct history *history, struct bytes group)
+{
+    struct offset_delete_request_partition partitions[PARTITIONS] = {{0}, {1}};
+    struct offset_delete_request_topic topic = {
+        .name = BYTES_LITERAL("sim"), .partitions = partitions, .partitions_count = PARTITIONS};
+    const struct offset_delete_request request = {
+        .group_id = group, .topics = &topic, .topics_count = 1};
+    struct writer writer;
+    offset_delete_request_encode(
+        sim_client_request(&history->client, &writer, OFFSET_DELETE_KEY, 0, false), 0, &request);
+    sim_client_send(&history->client, &writer);
+    struct reader reader = sim_client_receive(&history->client, false);
+    struct offset_delete_response response;
+    expect(offset_delete_response_decode(&reader, 0, &history->client.arena, &response) ==
+           STATUS_OK);
+    expect(response.error_code == 0);
+    for (int i = 0; i < PARTITIONS; i++) {
+        expect(response.topics[0].partitions[i].error_code == 0);
+    }
+}
+
+static void topic_anew(struct history *history)
+{
+    struct bytes name = BYTES_LITERAL("sim");
+    const struct delete_topics_request request = {
+        .topic_names = &name, .topic_names_count = 1, .timeout_ms = TIMEOUT_MS};
+    struct delete_topics_response response;
+    CALL(history, DELETE_TOPICS, delete_topics, 5, &request, &response);
+    expect(response.responses[0].error_code == 0);
+    topic_create(history);
+}
+
+enum deletion { DELETE_GROUP, DELETE_OFFSETS, DELETE_TOPIC, DELETIONS };
+
+/* Something is deleted while a transaction is open: its commit brings nothing back, neither here
+ * nor when the log is read again. */
+static void deletion_run(enum deletion deletion, bool restarts)
+{
+    int64_t offsets[PARTITIONS];
+    int16_t codes[PARTITIONS];
+    struct history *history = history_open(2 + (uint64_t)deletion);
+    struct producer *producer = &history->producers[0];
+    struct bytes group = bytes_of_text(NAMES[producer->number]);
+    transaction_open(history, producer);
+    if (deletion == DELETE_GROUP) {
+        group_delete(history, group);
+    } else if (deletion == DELETE_OFFSETS) {
+        offsets_delete(history, group);
+    } else {
+        topic_anew(history);
+    }
+    if (restarts) {
+        restart(history, false);
+    }
+    end_as(history, producer, true);
+    do {
+        while (!offsets_fetch(history, group, true, offsets, codes)) {
+        }
+    } while (codes[0] != 0 || codes[1] != 0);
+    for (int i = 0; i < PARTITIONS; i++) {
+        producer->places[i] = (struct place){-1, -1};
+    }
+    producer_settle(history, producer);
+    restart(history, true);
+    producer_settle(history, producer);
+    (void)history_close(history);
+}
+
 int offsets_sim(int count, char **arguments)
 {
+    if (count == 1) {
+        expiry_run();
+        for (enum deletion deletion = 0; deletion < DELETIONS; deletion++) {
+            deletion_run(deletion, false);
+            deletion_run(deletion, true);
+        }
+    }
     uint64_t first = count > 1 ? strtoull(arguments[1], NULL, 10) : 1;
     uint64_t seeds = count > 2 ? strtoull(arguments[2], NULL, 10) : count > 1 ? 1 : 40;
     for (uint64_t seed = first; seed < first + seeds; seed++) {

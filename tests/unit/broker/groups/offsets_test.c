@@ -166,6 +166,8 @@ static void test_the_later_record_counts(void **state)
     commit(&fixture, 1, 4, 9, 7);
     struct offset_spot spot = spot_of(&fixture, 1);
     offsets_remove(&fixture.offsets, offsets_find(&fixture.offsets, &spot), 8);
+    assert_false(is_unstable(&fixture, 1));
+    assert_int_equal(fixture.groups[0].offsets.place_count, 1);
     offsets_end(&fixture.offsets, 9, true, nobody);
     assert_int_equal(look(&fixture, 1), -1);
     fixture_close(&fixture);
@@ -243,6 +245,18 @@ static void model_end(struct model *model, int64_t producer, bool keep)
     }
 }
 
+/* A tombstone, and what waits before it. */
+static void model_remove(struct model *model, int place)
+{
+    for (int i = 0; i < model->count; i++) {
+        if (model->records[i].place == place && model->records[i].producer >= 0) {
+            model->records[i].producer = -1;
+            model->records[i].dropped = true;
+        }
+    }
+    model->records[model->count++] = (struct model_record){place, -1, -1, 0};
+}
+
 static void history_step(struct fixture *fixture, struct model *model, struct random *random)
 {
     int place = (int)random_below(random, PLACES);
@@ -266,7 +280,7 @@ static void history_step(struct fixture *fixture, struct model *model, struct ra
         if (found != NULL) {
             offsets_remove(&fixture->offsets, found, model->count);
         }
-        model->records[model->count++] = (struct model_record){place, -1, -1, 0};
+        model_remove(model, place);
         return;
     }
     case 4: {
