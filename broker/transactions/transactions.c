@@ -7,7 +7,6 @@
 
 #define SCRATCH_SIZE_MAX (64 * MIB)
 #define FORGET_COUNT_MAX 256 /* tombstones of one sweep */
-#define ID_TEXT_SIZE 256     /* of an id in a line */
 
 /* ---- the table ---- */
 
@@ -138,7 +137,10 @@ static enum status machine_open(struct shard *shard)
     if (transactions == NULL) {
         return STATUS_NO_MEMORY;
     }
-    *transactions = (struct transactions){.shard = shard, .heap = &core->heap};
+    /* Whoever was admitted before the topic was deleted and made anew must not be taken for one of
+     * the entries that follow. */
+    *transactions = (struct transactions){
+        .shard = shard, .heap = &core->heap, .serial_next = random_u64(&core->random)};
     if (!table_init(&transactions->ids, &core->heap, random_u64(&core->random))) {
         heap_release(&core->heap, transactions, sizeof(*transactions));
         return STATUS_NO_MEMORY;

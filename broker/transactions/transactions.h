@@ -38,7 +38,7 @@ struct transactional_id {
     struct list_node node; /* transactions->list */
     struct transactions *transactions;
     struct bytes id;
-    uint64_t serial; /* never the same twice in one shard */
+    uint64_t serial; /* never the same twice, nor in a shard that takes the place of another */
     struct transaction transaction;
     struct partition_set partitions;
     struct partition_set next_partitions; /* with `next`, when it adds some */
