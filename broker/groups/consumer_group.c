@@ -244,9 +244,10 @@ static void append_start(struct group *group, struct shard_append *append,
 static void reason_tell(const struct group *group, const struct consumer_output *output)
 {
     if (output->reason != NULL) {
-        int size = group->name.size > 200 ? 200 : (int)group->name.size;
+        char name[GROUP_TEXT_SIZE];
         diag_line(&core_of(group)->diag, DIAG_DEBUG, "broker/groups", "group epoch grows",
-                  "group=\"%.*s\" why=\"%s\" members=%d", size, (const char *)group->name.data,
+                  "group=\"%s\" why=\"%s\" members=%d",
+                  diag_escape(name, sizeof(name), group->name.data, group->name.size),
                   output->reason, (int)consumer_member_count(group->consumer->machine));
     }
 }

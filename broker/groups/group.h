@@ -33,6 +33,7 @@ struct groups;
 enum group_kind { GROUP_SIMPLE, GROUP_CLASSIC, GROUP_CONSUMER };
 
 #define GROUP_MAGIC 0x67727570u
+#define GROUP_TEXT_SIZE 256 /* of a name in a line */
 
 struct group {
     uint32_t magic;

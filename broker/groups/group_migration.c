@@ -9,9 +9,11 @@
 
 static void change_tell(const struct group *group, const char *what, int32_t member_count)
 {
-    int size = group->name.size > 200 ? 200 : (int)group->name.size;
+    char name[GROUP_TEXT_SIZE];
     diag_line(&group->groups->shard->core->diag, DIAG_INFO, "broker/groups", what,
-              "group=\"%.*s\" members=%d", size, (const char *)group->name.data, (int)member_count);
+              "group=\"%s\" members=%d",
+              diag_escape(name, sizeof(name), group->name.data, group->name.size),
+              (int)member_count);
 }
 
 /* Key data NULL: it was never written. */
