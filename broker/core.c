@@ -36,11 +36,18 @@ static bool is_short(struct core *core, uint64_t now_ns)
     return shortage_ns != 0 && now_ns <= shortage_ns + IDLE_CHECK_NS;
 }
 
+/* A time from the configuration, which may be longer than nanoseconds can say: then it never ends.
+ */
+static uint64_t ns_of_ms(int64_t ms)
+{
+    return (uint64_t)ms > UINT64_MAX / 2 / 1000000 ? UINT64_MAX / 2 : (uint64_t)ms * 1000000;
+}
+
 static void idle_check(struct timer *timer)
 {
     struct core *core = CONTAINER_OF(timer, struct core, idle_timer);
     uint64_t now_ns = ring_now_ns(core->ring);
-    uint64_t idle_ns = (uint64_t)core->server->config->connection_idle_ms_max * 1000000;
+    uint64_t idle_ns = ns_of_ms(core->server->config->connection_idle_ms_max);
     bool shortage = is_short(core, now_ns);
     LIST_EACH (&core->connections, node) {
         struct connection *connection = LIST_ENTRY(node, struct connection, node);
@@ -117,7 +124,7 @@ static struct store *core_open_store(struct core *core)
         .files_max = server->files_max / (uint32_t)server->core_count,
         .producer_count_max = (uint32_t)server->config->producer_count_max,
         .memtable_shards = (uint32_t)server->config->memtable_shards,
-        .retention_check_ns = (uint64_t)server->config->retention_check_ms * 1000000,
+        .retention_check_ns = ns_of_ms(server->config->retention_check_ms),
     };
     return store_open(&store);
 }

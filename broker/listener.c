@@ -306,6 +306,12 @@ void listeners_close(struct server *server)
     }
 }
 
+struct bytes server_rack(const struct server *server)
+{
+    const char *rack = server->config->broker_rack;
+    return rack[0] == '\0' ? BYTES_NULL : bytes_of_text(rack);
+}
+
 const struct listener *server_listener(const struct server *server, int32_t index)
 {
     check(index >= 0);

@@ -296,7 +296,7 @@ static void warn_keys(const struct serve *serve)
     }
     for (int32_t i = 0; i < serve->config.inert_count; i++) {
         diag_line(&core->diag, DIAG_WARN, "broker/config", "key without effect",
-                  "key=%s remedy=\"none needed; Weir does this in another way\"",
+                  "key=%s remedy=\"none needed; Weir does this in another way, or not at all\"",
                   serve->config.inert[i]);
         diag_flush(&core->diag);
     }

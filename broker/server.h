@@ -106,6 +106,8 @@ void server_close(struct server *server);
 
 /* What a client of this listener is told. */
 const struct listener *server_listener(const struct server *server, int32_t index);
+/* broker.rack; null when none is set. */
+struct bytes server_rack(const struct server *server);
 
 /* listener.c: METADATA_CORE only. */
 int listeners_open(struct server *server, char message[SERVER_MESSAGE_SIZE]);

@@ -30,6 +30,7 @@ void handle_describe_cluster(struct request *request)
         broker.broker_id = server->node_id;
         broker.host = bytes_of_text(listener->advertised_host);
         broker.port = listener->advertised_port;
+        broker.rack = server_rack(server);
         out.brokers = &broker;
         out.brokers_count = 1;
     }

@@ -123,6 +123,7 @@ static void metadata_answer(struct request *request)
     broker.node_id = server->node_id;
     broker.host = bytes_of_text(listener->advertised_host);
     broker.port = listener->advertised_port;
+    broker.rack = server_rack(server);
     struct metadata_response out;
     metadata_response_init(&out);
     out.brokers = &broker;

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Where the broker may not create topics by itself, asking for one does not; CreateTopics does."""
+"""Where the broker may not create topics by itself, asking for one does not; CreateTopics does.
+
+And a broker that stands in a rack says so.
+"""
 import os
 import sys
 import time
@@ -8,9 +11,23 @@ import time
 import wire
 
 
+def rack_of(connection):
+    """Of the one broker in Metadata v4."""
+    reader = connection.request(wire.METADATA, 4, wire.array([]) + wire.int8(0))
+    reader.int32()
+    assert reader.int32() == 1
+    reader.int32()
+    reader.string()
+    reader.int32()
+    return reader.string()
+
+
 def main():
     topic = os.environ.get("TOPIC_PREFIX", "off-") + "topic"
     with wire.Connection(wire.address_from_environment()) as connection:
+        if rack_of(connection) != "left":
+            print(f"FAILED rack: {rack_of(connection)}, expected left")
+            return 1
         for create in (True, False, True):
             error = wire.topic_error(connection, topic, create)
             if error != 3:

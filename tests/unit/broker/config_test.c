@@ -198,6 +198,24 @@ static void overrides_win(void **state)
     assert_string_equal(fixture->message, "--set num.partitions: say KEY=VALUE");
 }
 
+/* What is accepted and changes nothing is told at the start. */
+static void keys_without_effect_are_collected(void **state)
+{
+    struct broker_config *config = good(*state,
+                                        "log.roll.jitter.ms=1000\nlog.cleaner.enable=false\n"
+                                        "log.index.size.max.bytes=4096\nlog.roll.ms=1000\n"
+                                        "transaction.partition.verification.enable=false\n",
+                                        NULL);
+    static const char *const expected[] = {"log.cleaner.enable", "log.index.size.max.bytes",
+                                           "log.roll.jitter.ms",
+                                           "transaction.partition.verification.enable"};
+    assert_int_equal(config->inert_count, ARRAY_COUNT(expected));
+    for (size_t i = 0; i < ARRAY_COUNT(expected); i++) {
+        assert_string_equal(config->inert[i], expected[i]);
+    }
+    release(*state);
+}
+
 static void unknown_keys_are_collected_once(void **state)
 {
     struct broker_config *config = good(*state,
@@ -340,6 +358,7 @@ int main(void)
         FRESH(the_words_are_in_the_order_of_the_enums),
         FRESH(kafkas_own_file_works),
         FRESH(overrides_win),
+        FRESH(keys_without_effect_are_collected),
         FRESH(unknown_keys_are_collected_once),
         FRESH(refusals_name_key_value_and_what_is_allowed),
         FRESH(only_plaintext_listeners_are_served),
