@@ -47,6 +47,16 @@ int64_t folder_file_size(struct store *store, const char *path)
     return size;
 }
 
+enum status folder_refuse(const struct partition *partition, const char *path, int64_t error)
+{
+    diag_line(
+        partition->store->diag, DIAG_ERROR, "storage/recovery",
+        "file or folder cannot be read, or names not be made durable; what needs it stays closed",
+        "partition=%s file=%s error=\"%s\" remedy=\"see to the disk, then start again\"",
+        partition->name, path, strerrordesc_np((int)-error));
+    return error == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
+}
+
 static bool text_ends(const char *name, const char *suffix)
 {
     size_t size = strlen(name);
@@ -196,7 +206,7 @@ static enum status folder_check_metadata(struct partition *partition)
         return STATUS_OK; /* a power cut between mkdir and the first append's answer */
     }
     if (result < 0) {
-        return STATUS_KAFKA_STORAGE_ERROR;
+        return folder_refuse(partition, path, result);
     }
     text[size] = 0;
     struct uuid id;
@@ -280,7 +290,7 @@ enum status folder_open(struct folder *folder, struct partition *partition)
     int64_t result = folder_list(store, path, &listing);
     enum status status = STATUS_OK;
     if (result < 0 && result != -ENOENT) {
-        status = result == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
+        status = folder_refuse(partition, path, result);
     }
     const char *name = listing.names;
     for (int64_t i = 0; status == STATUS_OK && i < result; i++) {
@@ -333,7 +343,7 @@ enum status folder_load_epochs(struct partition *partition, const struct folder 
     struct op op = {.kind = OP_OPEN, .path = path, .flags = OPEN_READ};
     int64_t file = ring_call(store->ring, &op);
     if (file < 0) { /* written anew it would forget the past */
-        return file == -ENOENT ? STATUS_OK : STATUS_KAFKA_STORAGE_ERROR;
+        return file == -ENOENT ? STATUS_OK : folder_refuse(partition, path, file);
     }
     int64_t stamp = folder_stamp(store, (int32_t)file);
     int64_t result = 0;
@@ -352,5 +362,5 @@ enum status folder_load_epochs(struct partition *partition, const struct folder 
     op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
     (void)ring_call(store->ring, &op);
     partition->epochs_stamp = *known ? stamp : 0;
-    return result < 0 ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK;
+    return result < 0 ? folder_refuse(partition, path, result) : STATUS_OK;
 }

@@ -33,6 +33,13 @@ struct recovery {
     bool holed;           /* the walk ended at bytes that are bad, and the log goes on */
 };
 
+static enum status recovery_refuse(const struct segment *segment, const char *suffix, int64_t error)
+{
+    char path[STORE_PATH_SIZE];
+    store_path_offset(segment->store, path, segment->partition->name, segment->base_offset, suffix);
+    return folder_refuse(segment->partition, path, error);
+}
+
 static enum status recovery_read_tail(struct recovery *recovery)
 {
     struct partition *partition = recovery->partition;
@@ -63,7 +70,8 @@ static enum status recovery_read_tail(struct recovery *recovery)
     cache_release_run(store, run, run_size);
     recovery->has_tail = found;
     /* Taken for missing, a tail that cannot be read just now would let rot below D be cut. */
-    return result == 0 || result == -ENOENT ? STATUS_OK : STATUS_KAFKA_STORAGE_ERROR;
+    return result == 0 || result == -ENOENT ? STATUS_OK
+                                            : recovery_refuse(recovery->segment, ".tail", result);
 }
 
 /* Facts of the header into the segment. */
@@ -126,7 +134,8 @@ static enum status recovery_load_rows(struct recovery *recovery)
         return STATUS_NO_MEMORY;
     }
     if (result < 0 && result != -EBADMSG && result != -ENOENT) {
-        return STATUS_KAFKA_STORAGE_ERROR; /* taken for damage, rot below D would be cut */
+        /* Taken for damage, rot below D would be cut. */
+        return recovery_refuse(segment, ".tail", result);
     }
     if (result < 0) {
         recovery_fall_back(segment, segment->size);
@@ -176,9 +185,11 @@ static bool recovery_is_settled(struct scan *scan, int64_t position)
            scan_nonzero(scan, position, RECOVERY_GAP) < 0 && scan->error == 0;
 }
 
-/* R2 to R4 for the file that stays open for appends, or was not sealed yet. */
+/* R2 to R4 for the file that stays open for appends, or was not sealed yet. `failed`: a write to it
+ * did, and the system may hold bytes of it that the disk does not: with what is written here they
+ * would become the log, so the file ends here in any case. */
 static int64_t recovery_settle(struct scan *scan, struct partition *partition, int64_t walked_from,
-                               bool cut)
+                               bool cut, bool failed)
 {
     struct store *store = partition->store;
     struct segment *segment = scan->segment;
@@ -198,7 +209,7 @@ static int64_t recovery_settle(struct scan *scan, struct partition *partition, i
         if (result < 0) {
             return result;
         }
-        if (until > position || !recovery_is_settled(scan, position)) {
+        if (until > position || failed || !recovery_is_settled(scan, position)) {
             struct op op = {.kind = OP_TRUNCATE, .file = scan->file, .size = (uint64_t)position};
             result = PLANTED(REST_LEFT) ? 0 : ring_call(store->ring, &op);
             scan->file_size = position;
@@ -232,18 +243,6 @@ static void recovery_note_hole(struct recovery *recovery, struct scan *scan)
     }
 }
 
-/* Which file it was is known here alone. */
-static enum status recovery_refuse(const struct segment *segment, int64_t error)
-{
-    diag_line(segment->store->diag, DIAG_ERROR, "storage/recovery",
-              "segment cannot be read back, or not be made durable; the log stays closed",
-              "partition=%s base_offset=%lld error=\"%s\" remedy=\"see to the disk, then start "
-              "again\"",
-              segment->partition->name, (long long)segment->base_offset,
-              strerrordesc_np((int)-error));
-    return error == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
-}
-
 /* The walk from D (or 0). */
 static enum status recovery_walk(struct recovery *recovery)
 {
@@ -252,7 +251,7 @@ static enum status recovery_walk(struct recovery *recovery)
     struct scan scan;
     int64_t result = scan_open(&scan, segment);
     if (result < 0) {
-        return recovery_refuse(segment, result);
+        return recovery_refuse(segment, ".log", result);
     }
     scan.sum_from = (uint32_t)(segment->size / BLOCK_SIZE);
     if (recovery->has_tail && segment->size == recovery->tail.position) {
@@ -280,8 +279,9 @@ static enum status recovery_walk(struct recovery *recovery)
     if (result == 0) {
         bool cut = recovery->last || walk.offset >= recovery->next_base;
         bool idle = recovery->has_tail && walk.position == recovery->tail.position;
-        if (!idle || !recovery_is_settled(&scan, walk.position)) {
-            result = recovery_settle(&scan, partition, walked_from, cut);
+        bool failed = recovery->offset_until != INT64_MAX;
+        if (!idle || failed || !recovery_is_settled(&scan, walk.position)) {
+            result = recovery_settle(&scan, partition, walked_from, cut, failed);
         }
         if (!cut) {
             recovery_note_hole(recovery, &scan);
@@ -290,7 +290,7 @@ static enum status recovery_walk(struct recovery *recovery)
     segment->allocated = scan.file_size;
     segment->written_until = segment->size; /* what follows may be allocated only */
     scan_close(&scan);
-    return result < 0 ? recovery_refuse(segment, result) : STATUS_OK;
+    return result < 0 ? recovery_refuse(segment, ".log", result) : STATUS_OK;
 }
 
 static int64_t recovery_file_size(struct segment *segment)
@@ -308,7 +308,7 @@ static enum status recovery_probe(struct recovery *recovery)
     segment->created_ms = ring_wall_ms(segment->store->ring);
     recovery->file_size = recovery_file_size(segment);
     if (recovery->file_size < 0) {
-        return STATUS_KAFKA_STORAGE_ERROR;
+        return recovery_refuse(segment, ".log", recovery->file_size);
     }
     return recovery_read_tail(recovery);
 }
@@ -372,23 +372,28 @@ static enum status recovery_begins(struct partition *partition, int64_t base_off
         return STATUS_NO_MEMORY;
     }
     struct scan scan;
-    enum status status = STATUS_KAFKA_STORAGE_ERROR;
+    int64_t result = scan_open(&scan, segment);
     *begins = false;
-    if (scan_open(&scan, segment) == 0) {
-        struct scan_walk walk = {.offset = base_offset, .offset_until = INT64_MAX, .epoch = -1};
-        const uint8_t *data = scan_bytes(&scan, 0, BATCH_HEADER_SIZE);
-        if (data != NULL) {
+    if (result == 0) {
+        struct scan_walk walk = {.offset = base_offset, .epoch = -1};
+        for (int attempt = 0; attempt < 2 && walk.position == 0; attempt++) {
+            const uint8_t *data = scan_bytes(&scan, 0, BATCH_HEADER_SIZE);
             struct batch_header header;
+            if (data == NULL) {
+                break;
+            }
             batch_header_decode(&header, data);
             walk.offset_until =
                 segment_header_is_sane(&header) ? batch_last_offset(&header) + 1 : base_offset;
             scan_batches(&scan, &walk);
+            scan_forget(&scan); /* it may have been misread */
         }
         *begins = walk.position > 0;
         *epoch = walk.epoch;
-        status = scan.error == 0 ? STATUS_OK : STATUS_KAFKA_STORAGE_ERROR;
+        result = scan.error;
         scan_close(&scan);
     }
+    enum status status = result < 0 ? recovery_refuse(segment, ".log", result) : STATUS_OK;
     segment_drop(segment);
     return PLANTED(ERROR_IS_EMPTY) ? STATUS_OK : status;
 }

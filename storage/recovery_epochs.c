@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/recovery_epochs.h"
 
+#include "storage/folder.h"
 #include "storage/partition_state.h"
 #include "storage/recovery_producers.h"
 #include "storage/scan.h"
@@ -8,8 +9,11 @@
 static enum status find_in_segment(struct partition *partition, struct segment *segment)
 {
     struct scan scan;
-    if (scan_open(&scan, segment) < 0) {
-        return STATUS_KAFKA_STORAGE_ERROR;
+    char path[STORE_PATH_SIZE];
+    store_path_offset(partition->store, path, partition->name, segment->base_offset, ".log");
+    int64_t result = scan_open(&scan, segment);
+    if (result < 0) {
+        return folder_refuse(partition, path, result);
     }
     int64_t position = 0;
     while (position < segment->size) {
@@ -28,9 +32,9 @@ static enum status find_in_segment(struct partition *partition, struct segment *
         }
         position += batch_size_of(data);
     }
-    enum status status = scan.error == 0 ? STATUS_OK : STATUS_KAFKA_STORAGE_ERROR;
+    result = scan.error;
     scan_close(&scan);
-    return status;
+    return result < 0 ? folder_refuse(partition, path, result) : STATUS_OK;
 }
 
 enum status recovery_find_epochs(struct partition *partition)

@@ -39,6 +39,9 @@ int64_t recovery_sync_names(struct partition *partition)
         result = recovery_sync_folder(store, store->data_dir);
         store->names_synced = result >= 0; /* later ones are synced by who makes them */
     }
+    if (result < 0) {
+        (void)folder_refuse(partition, path, result);
+    }
     return result;
 }
 
@@ -65,12 +68,12 @@ static enum status recovery_unnamed(struct partition *partition, const char *pat
     if (result >= 0 || result == -ENOENT) {
         return STATUS_OK;
     }
-    diag_line(
-        partition->store->diag, DIAG_ERROR, "storage/recovery",
-        "file that is no part of the log cannot be taken away; the log stays closed",
-        "partition=%s file=%s error=\"%s\" remedy=\"see to the disk, then weir log reopen, or "
-        "start the broker again\"",
-        partition->name, path, strerrordesc_np((int)-result));
+    diag_line(partition->store->diag, DIAG_ERROR, "storage/recovery",
+              "file that is no part of the log cannot be taken away; the log stays closed",
+              "partition=%s file=%s error=\"%s\" remedy=\"see to the disk, then start the broker "
+              "again, or "
+              "weir log reopen where the log was open before\"",
+              partition->name, path, strerrordesc_np((int)-result));
     return STATUS_KAFKA_STORAGE_ERROR;
 }
 
@@ -166,7 +169,7 @@ enum status recovery_renew(struct partition *partition, int64_t base_offset)
         .kind = OP_OPEN, .path = path, .flags = OPEN_WRITE | OPEN_CREATE | OPEN_EXCLUSIVE};
     int64_t file = ring_call(store->ring, &op);
     if (file < 0) {
-        return STATUS_KAFKA_STORAGE_ERROR;
+        return folder_refuse(partition, path, file);
     }
     op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
     (void)ring_call(store->ring, &op);

@@ -72,7 +72,7 @@ static enum status load_snapshot(struct partition *partition, const struct folde
         uint8_t *run = NULL;
         int64_t result = read_whole(store, path, &run, &size, &run_size);
         if (result < 0 && result != -ENOENT) {
-            return result == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
+            return folder_refuse(partition, path, result);
         }
         if (result < 0) {
             continue;
@@ -127,11 +127,14 @@ static void know_run(struct job *job)
     JOB_END(job, job->op.result);
 }
 
-static enum status status_of(int64_t result)
+static enum status status_of(const struct segment *segment, int64_t result)
 {
-    return result == 0         ? STATUS_OK
-           : result == -ENOMEM ? STATUS_NO_MEMORY
-                               : STATUS_KAFKA_STORAGE_ERROR;
+    if (result >= 0) {
+        return STATUS_OK;
+    }
+    char path[STORE_PATH_SIZE];
+    store_path_offset(segment->store, path, segment->partition->name, segment->base_offset, ".log");
+    return folder_refuse(segment->partition, path, result);
 }
 
 /* Blocking; through the segment's own door: somebody else may be rebuilding it. */
@@ -154,7 +157,7 @@ enum status recovery_know(struct segment *segment)
     if (result == -EBADMSG || result == -ENOENT) {
         result = load_rows(segment);
     }
-    return status_of(result);
+    return status_of(segment, result);
 }
 
 /* The headers of [offset, until) of one segment. */
@@ -213,7 +216,7 @@ static enum status replay_pass_rot(struct replay *replay)
     struct segment *segment = replay->segment;
     int64_t position = segment->size;
     if (!segment->rows_loaded && !segment->aborted_lost) { /* its rows wait for who is here */
-        enum status status = status_of(load_rows(segment));
+        enum status status = status_of(segment, load_rows(segment));
         if (status != STATUS_OK) {
             return status;
         }
@@ -263,7 +266,7 @@ static enum status replay_walk(struct replay *replay)
         replay->position += size;
         replay->offset_least = batch_last_offset(&header) + 1;
     }
-    return replay->scan.error == 0 ? status : STATUS_KAFKA_STORAGE_ERROR;
+    return replay->scan.error == 0 ? status : status_of(segment, replay->scan.error);
 }
 
 static enum status replay_segment(struct producers *producers, struct segment *segment,
@@ -277,8 +280,9 @@ static enum status replay_segment(struct producers *producers, struct segment *s
         .offset_least = segment->base_offset,
         .now_ms = ring_wall_ms(segment->store->ring),
     };
-    if (scan_open(&replay.scan, segment) < 0) {
-        return STATUS_KAFKA_STORAGE_ERROR;
+    int64_t result = scan_open(&replay.scan, segment);
+    if (result < 0) {
+        return status_of(segment, result);
     }
     if (segment->rows_loaded) {
         int32_t row = segment_row_of(segment, offset);
