@@ -5,6 +5,10 @@
 
 #include "base/check.h"
 
+/* Nobody came: the next look. Members may ask for no rebalance timeout at all, and a core that
+ * looked at once would look until the last session ends. */
+#define ABSENT_LOOK_MS 1000
+
 static struct classic_member *member_of(struct list_node *node)
 {
     return LIST_ENTRY(node, struct classic_member, place);
@@ -67,9 +71,9 @@ static void complete(struct classic *group)
     check(group->state == CLASSIC_PREPARING_REBALANCE);
     classic_disarm_phase(group);
     drop_absent(group);
-    if (!elect_leader(group)) {
-        classic_arm_phase(group,
-                          classic_rebalance_ms(group)); /* until sessions end, or one comes */
+    if (!elect_leader(group)) { /* until sessions end, or one comes */
+        int32_t wait_ms = classic_rebalance_ms(group);
+        classic_arm_phase(group, wait_ms < ABSENT_LOOK_MS ? ABSENT_LOOK_MS : wait_ms);
         return;
     }
     group->initial = false;

@@ -319,6 +319,31 @@ static void without_anybody_the_wait_goes_on(void **state)
     scene_close(&scene);
 }
 
+static void without_anybody_and_without_a_timeout_the_core_may_sleep(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct client a;
+    scene_open(&scene);
+    client_init(&a, "a");
+    a.instance = "one";
+    a.rebalance_ms = 0;
+    scene.config.initial_delay_ms = 0;
+    client_join(&scene, &a);
+    scene_assign(&scene, (struct client *[]){&a}, 1);
+    scene_step(&scene, (struct classic_event){.kind = CLASSIC_REBALANCE});
+    int ticks = 0;
+    while (scene_state(&scene) == CLASSIC_PREPARING_REBALANCE && ticks < 1000) {
+        int64_t due_ms = classic_deadline_ms(scene.group);
+        scene.now_ms = due_ms > scene.now_ms ? due_ms : scene.now_ms;
+        scene_step(&scene, (struct classic_event){.kind = CLASSIC_TICK});
+        ticks++;
+    }
+    assert_int_equal(scene_state(&scene), CLASSIC_EMPTY); /* its session has ended */
+    assert_in_range(ticks, 2, 2 * SESSION_MS / 1000);
+    scene_close(&scene);
+}
+
 static void without_memory_the_old_one_stays(void **state)
 {
     (void)state;
@@ -368,6 +393,7 @@ int main(void)
         cmocka_unit_test(one_that_leaves_while_it_waits_is_answered),
         cmocka_unit_test(absent_static_members_keep_their_place),
         cmocka_unit_test(without_anybody_the_wait_goes_on),
+        cmocka_unit_test(without_anybody_and_without_a_timeout_the_core_may_sleep),
         cmocka_unit_test(without_memory_the_old_one_stays),
         cmocka_unit_test(a_pending_id_is_not_static),
     };
