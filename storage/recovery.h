@@ -10,7 +10,8 @@
  *   R3  What the walk accepted is written once more, as far as it may have been in flight, and
  *       synced before the high watermark covers it: a sync after one that failed proves nothing.
  *   R4  Behind the end the file is cut, so that no stale bytes remain; space that was taken ahead
- *       and holds zeros alone may stay.
+ *       and holds zeros alone may stay, but for a write to that file that failed: the system may
+ *       hold other bytes there than the disk.
  *   R5  Run twice it finds the same.
  *   R6  Names are synced before what lies under them is believed to last: a process may have died
  *       between the making of a name and its sync, and a power cut may follow. A name that has to
