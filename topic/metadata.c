@@ -211,19 +211,26 @@ static enum status begin_create(struct metadata *metadata, struct change *change
     return STATUS_OK;
 }
 
-/* `last` begins the chain of the topics that go: asking all that were named would cost a peer who
- * sends a megabyte of unknown names nothing, and this core the square of them. */
-static bool is_named_before(const struct change *change, int32_t index, int32_t last)
+/* The topic of the change that means the same one, before `index`; -1: none. `last` begins the
+ * chain of those that were found: asking all that were named would cost a peer who sends a megabyte
+ * of unknown names nothing, and this core the square of them. */
+static int32_t named_before(const struct change *change, int32_t index, int32_t last)
 {
-    for (int32_t i = last; i >= 0; i = change->topics[i].before) {
-        if (uuid_equal(&change->topics[i].id, &change->topics[index].id)) {
-            return true;
-        }
+    int32_t i = last;
+    while (i >= 0 && !uuid_equal(&change->topics[i].id, &change->topics[index].id)) {
+        i = change->topics[i].before;
     }
-    return false;
+    return i;
 }
 
-static enum status begin_delete(struct metadata *metadata, struct change *change)
+static void repeated_refuse(struct change_topic *topic)
+{
+    topic->status = STATUS_INVALID_REQUEST;
+    topic->message = "the request names the topic twice";
+}
+
+/* Finds what is meant. A topic that is named more than once stays, as in Kafka. */
+static void deletions_find(const struct metadata *metadata, struct change *change)
 {
     int32_t last = -1;
     for (int32_t i = 0; i < change->topic_count; i++) {
@@ -239,18 +246,26 @@ static enum status begin_delete(struct metadata *metadata, struct change *change
             continue;
         }
         topic->id = found->id;
-        if (is_named_before(change, i, last)) {
-            topic->status = STATUS_INVALID_REQUEST;
-            topic->message = "the request names the topic twice";
+        int32_t before = named_before(change, i, last);
+        if (before >= 0) {
+            repeated_refuse(&change->topics[before]);
+            repeated_refuse(topic);
             continue;
-        }
-        struct metadata_record record = {.key = REMOVE_TOPIC_RECORD_KEY};
-        record.remove_topic.topic_id = found->id;
-        if (!frames_add(metadata, &record)) {
-            return STATUS_NO_MEMORY;
         }
         topic->before = last;
         last = i;
+    }
+}
+
+static enum status begin_delete(struct metadata *metadata, struct change *change)
+{
+    deletions_find(metadata, change);
+    for (int32_t i = 0; i < change->topic_count; i++) {
+        struct metadata_record record = {.key = REMOVE_TOPIC_RECORD_KEY};
+        record.remove_topic.topic_id = change->topics[i].id;
+        if (change->topics[i].status == STATUS_OK && !frames_add(metadata, &record)) {
+            return STATUS_NO_MEMORY;
+        }
     }
     return STATUS_OK;
 }

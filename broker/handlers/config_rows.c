@@ -6,6 +6,7 @@
 
 #include "broker/groups/consumer_group.h"
 #include "broker/handlers/handler.h"
+#include "topic/name.h"
 
 enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_GROUP = 32 };
 
@@ -16,11 +17,12 @@ static struct bytes text_keep(struct request *request, const char *text)
         return BYTES_NULL;
     }
     size_t size = strlen(text);
-    uint8_t *copy = arena_acquire_bytes(&request->arena, size + 1);
+    size = size > STRING_SIZE_MAX ? STRING_SIZE_MAX : size; /* a file's value may be longer */
+    uint8_t *copy = arena_acquire_bytes(&request->arena, size);
     if (copy == NULL) {
         return BYTES_NULL;
     }
-    memcpy(copy, text, size + 1);
+    memcpy(copy, text, size);
     return bytes_of(copy, size);
 }
 
@@ -39,7 +41,7 @@ struct create_lookup {
 static const char *create_setting_find(const void *context, const char *name)
 {
     const struct create_lookup *lookup = context;
-    for (int32_t i = 0; i < lookup->in->configs_count; i++) {
+    for (int32_t i = lookup->in->configs_count - 1; i >= 0; i--) { /* the last one holds */
         const struct create_topics_request_config *config = &lookup->in->configs[i];
         if (bytes_equal(config->name, bytes_of_text(name))) {
             struct bytes value = config->value;
@@ -134,7 +136,9 @@ static void describe_topic(struct request *request, const struct describe_config
     const struct image_topic *topic =
         image_find_name(&request->core->image, resource->resource_name);
     if (topic == NULL) {
-        out->error_code = status_code(STATUS_UNKNOWN_TOPIC_OR_PARTITION);
+        enum status status = topic_name_check(resource->resource_name);
+        out->error_code =
+            status_code(status != STATUS_OK ? status : STATUS_UNKNOWN_TOPIC_OR_PARTITION);
         return;
     }
     size_t count = topic_config_count();

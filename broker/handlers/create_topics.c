@@ -47,6 +47,10 @@ static enum status assignments_take(struct request *request,
         topic->message = "partition count and replication factor must be -1 beside assignments";
         return STATUS_INVALID_REQUEST;
     }
+    if (in->assignments_count > METADATA_PARTITIONS_MAX) {
+        topic->message = "a topic has at most 100000 partitions";
+        return STATUS_INVALID_PARTITIONS;
+    }
     bool *seen = arena_new_array(&request->arena, bool, (size_t)in->assignments_count);
     if (seen == NULL) {
         return STATUS_NO_MEMORY;
@@ -87,8 +91,19 @@ static enum status counts_take(struct request *request,
     return STATUS_OK;
 }
 
-static enum status settings_take(struct request *request,
-                                 const struct create_topics_request_topic *in,
+/* Kept and shown in the one form a value has: " TRUE" is "true". */
+static enum status value_tidy(struct request *request, struct create_topics_request_config *setting)
+{
+    uint8_t *text = arena_acquire_bytes(&request->arena, setting->value.size);
+    if (text == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    setting->value = bytes_of(
+        text, setting_canonical(topic_config_find(setting->name), setting->value, (char *)text));
+    return STATUS_OK;
+}
+
+static enum status settings_take(struct request *request, struct create_topics_request_topic *in,
                                  struct change_topic *topic, struct topic_config *config)
 {
     *config = request->core->server->topic_defaults;
@@ -99,7 +114,7 @@ static enum status settings_take(struct request *request,
         return STATUS_NO_MEMORY;
     }
     for (int32_t i = 0; i < in->configs_count; i++) {
-        const struct create_topics_request_config *setting = &in->configs[i];
+        struct create_topics_request_config *setting = &in->configs[i];
         if (setting->value.data == NULL) {
             topic->message = "a config value is null";
             return STATUS_INVALID_CONFIG;
@@ -107,6 +122,9 @@ static enum status settings_take(struct request *request,
         if (topic_config_set(config, setting->name, setting->value, message) != STATUS_OK) {
             topic->message = message;
             return STATUS_INVALID_CONFIG;
+        }
+        if (value_tidy(request, setting) != STATUS_OK) {
+            return STATUS_NO_MEMORY;
         }
         settings[i] = (struct change_setting){.name = setting->name, .value = setting->value};
     }
@@ -121,7 +139,7 @@ static enum status settings_take(struct request *request,
 
 static enum status topic_take(struct request *request, struct create_state *state, int32_t index)
 {
-    const struct create_topics_request_topic *in = &state->in.topics[index];
+    struct create_topics_request_topic *in = &state->in.topics[index];
     struct change_topic *topic = &state->topics[index];
     topic->name = in->name;
     if (topic->status != STATUS_OK) {

@@ -94,8 +94,11 @@ void handle_delete_topics(struct request *request)
     }
     topics_take(request, state);
     if (!request->core->server->config->topics_delete_enabled) {
+        bool known = request->version >= 3; /* the code is younger than the request */
         for (int32_t i = 0; i < state->change.topic_count; i++) {
-            state->topics[i].status = STATUS_TOPIC_DELETION_DISABLED;
+            state->topics[i].status =
+                known ? STATUS_TOPIC_DELETION_DISABLED : STATUS_INVALID_REQUEST;
+            state->topics[i].message = "delete.topic.enable is false";
         }
     }
     state->change.kind = CHANGE_DELETE_TOPICS;

@@ -3,7 +3,7 @@
 #include "wire/describe_cluster.h"
 #include "broker/handlers/handler.h"
 
-enum { ENDPOINT_BROKERS = 1, OPERATIONS_NOT_ASKED = INT32_MIN };
+enum { ENDPOINT_BROKERS = 1, ENDPOINT_CONTROLLERS = 2, OPERATIONS_NOT_ASKED = INT32_MIN };
 
 void handle_describe_cluster(struct request *request)
 {
@@ -22,7 +22,9 @@ void handle_describe_cluster(struct request *request)
     struct describe_cluster_response_broker broker;
     describe_cluster_response_broker_init(&broker);
     if (request->version >= 1 && in.endpoint_type != ENDPOINT_BROKERS) {
-        out.error_code = status_code(STATUS_MISMATCHED_ENDPOINT_TYPE);
+        out.error_code = status_code(in.endpoint_type == ENDPOINT_CONTROLLERS
+                                         ? STATUS_MISMATCHED_ENDPOINT_TYPE
+                                         : STATUS_UNSUPPORTED_ENDPOINT_TYPE);
         out.error_message = BYTES_LITERAL("this is a broker's listener; ask for brokers");
         out.controller_id = -1;
     } else {

@@ -82,7 +82,23 @@ static enum status missing_status(const struct metadata_state *state, struct byt
     if (state->change.status != STATUS_OK) {
         return STATUS_LEADER_NOT_AVAILABLE; /* could not be written now: retriable */
     }
-    return state->wanted[index].status;
+    enum status status = state->wanted[index].status;
+    /* Made, or there already, and deleted before this answer: gone like any other. */
+    return status == STATUS_OK || status == STATUS_TOPIC_ALREADY_EXISTS
+               ? STATUS_UNKNOWN_TOPIC_OR_PARTITION
+               : status;
+}
+
+/* Versions 10 and 11 have ids and names that may be null in their format, and neither in use: Kafka
+ * refuses the whole request. */
+static bool is_ahead(const struct request *request, const struct metadata_request *in)
+{
+    for (int32_t i = 0; request->version < 12 && i < in->topics_count; i++) {
+        if (in->topics[i].name.data == NULL || !uuid_is_zero(&in->topics[i].topic_id)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void topics_fill_named(struct request *request, struct metadata_state *state,
@@ -94,10 +110,17 @@ static void topics_fill_named(struct request *request, struct metadata_state *st
         return;
     }
     out->topics_count = state->in.topics_count;
+    bool ahead = is_ahead(request, &state->in);
     for (int32_t i = 0; i < state->in.topics_count; i++) {
         const struct metadata_request_topic *asked = &state->in.topics[i];
         struct metadata_response_topic *topic = &out->topics[i];
         metadata_response_topic_init(topic);
+        if (ahead) {
+            topic->name = asked->name;
+            topic->topic_id = asked->topic_id;
+            topic->error_code = status_code(STATUS_INVALID_REQUEST);
+            continue;
+        }
         /* The Java client asks by id with a name that is empty, not absent. */
         bool by_id = asked->name.data == NULL || !uuid_is_zero(&asked->topic_id);
         const struct image_topic *found =
@@ -106,7 +129,7 @@ static void topics_fill_named(struct request *request, struct metadata_state *st
             topic_fill(request, found, state->in.include_topic_authorized_operations, topic);
             continue;
         }
-        topic->name = by_id && request->version >= 12 ? BYTES_NULL : asked->name;
+        topic->name = by_id ? BYTES_NULL : asked->name;
         topic->topic_id = asked->topic_id;
         topic->error_code =
             status_code(by_id ? STATUS_UNKNOWN_TOPIC_ID : missing_status(state, asked->name));
@@ -181,17 +204,18 @@ static bool wanted_open(struct request *request, struct metadata_state *state)
            byte_set_init(&state->wanted_names, &request->arena, count, handler_seed(request));
 }
 
-/* The topics that were named, may be created and are not there. */
+/* The topics that were named, may be created and are not there. An id makes no topic. */
 static void missing_collect(struct request *request, struct metadata_state *state)
 {
     const struct broker_config *config = request->core->server->config;
     bool allowed = request->version < 4 || state->in.allow_auto_topic_creation;
-    if (!allowed || !config->topics_auto_create || state->in.topics_count <= 0) {
+    if (!allowed || !config->topics_auto_create || is_ahead(request, &state->in)) {
         return;
     }
     for (int32_t i = 0; i < state->in.topics_count; i++) {
         struct bytes name = state->in.topics[i].name;
-        if (name.data == NULL || topic_name_check(name) != STATUS_OK ||
+        if (name.data == NULL || !uuid_is_zero(&state->in.topics[i].topic_id) ||
+            topic_name_check(name) != STATUS_OK ||
             image_find_name(&request->core->image, name) != NULL) {
             continue;
         }

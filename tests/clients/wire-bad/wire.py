@@ -13,6 +13,7 @@ import time
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS = 0, 1, 2, 3, 18
 CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID = 19, 20, 22
+DESCRIBE_CONFIGS, DESCRIBE_CLUSTER = 32, 60
 WAIT_S = 15
 BATCH_HEADER_SIZE = 61
 ANSWER_SIZE_MAX = 64 << 20
@@ -318,6 +319,23 @@ def delete_topic(connection, topic):
     assert reader.int32() == 1
     reader.string()
     return reader.int16()
+
+
+def topic_configs(connection, topic, names):
+    """Error code of DescribeConfigs v1, and the values by name."""
+    reader = connection.request(DESCRIBE_CONFIGS, 1, array(
+        [int8(2) + string(topic) + array(string(name) for name in names)]) + int8(0))
+    reader.int32()
+    assert reader.int32() == 1
+    error = reader.int16()
+    reader.string(), reader.int8(), reader.string()
+    values = {}
+    for _ in range(reader.int32()):
+        name = reader.string()
+        values[name] = reader.string()
+        reader.take(3)
+        assert reader.int32() == 0  # synonyms
+    return error, values
 
 
 def topic_error(connection, topic, create=False):

@@ -17,34 +17,13 @@ import sys
 import time
 import traceback
 
+import topics_bad  # noqa: F401 (its cases register themselves)
 import wire
+from register import CASES, KAFKA, case, cases
 from wire import Closed, Connection, batch, int16, int32, int64, int8, record, string, varint
 
 RSS_MIB_MAX = float(os.environ.get("WEIR_RSS_MIB_MAX", "320"))
-KAFKA = os.environ.get("WEIR_KIND") == "kafka"
 SEED = int(os.environ.get("WEIR_SEED", "20240601"))
-CASES = []
-
-
-def case(expected, kafka=None):
-    """Registers a function; what it returns must equal `expected` or be in that set."""
-    def register(function):
-        CASES.append((function.__name__, kafka if KAFKA and kafka is not None else expected,
-                      function))
-        return function
-    return register
-
-
-def cases(expected, kafka=None, **rows):
-    """One function for a family: it is called with each row's value."""
-    def register(function):
-        for name, value in rows.items():
-            def call(broker, value=value):
-                return function(broker, value)
-            call.__name__ = f"{function.__name__} {name}"
-            case(expected, kafka)(call)
-        return function
-    return register
 
 
 class Broker:
@@ -465,67 +444,7 @@ def acks_0_refused(broker):
         return "none"
 
 
-# ---- topics, fetch, offsets
-
-BAD_NAMES = {"empty": "", "dot": ".", "dots": "..", "slash": "a/b", "space": "a b", "nul": "a\0b",
-             "accent": "café", "long": "x" * 250, "newline": "a\nlevel=error",
-             "escape": "../../etc"}
-
-
-@cases(17, **BAD_NAMES)
-def create_topic_name(broker, name):
-    with broker.connect() as connection:
-        return wire.create_topic(connection, name)
-
-
-@cases(17, **BAD_NAMES)
-def metadata_name(broker, name):
-    with broker.connect() as connection:
-        return wire.topic_error(connection, name, create=True)
-
-
-@case(17, kafka=29)
-def create_topic_metadata_log(broker):
-    with broker.connect() as connection:
-        return wire.create_topic(connection, "__cluster_metadata")
-
-
-@case(17, kafka={3, 5, 29})
-def metadata_metadata_log(broker):
-    with broker.connect() as connection:
-        return wire.topic_error(connection, "__cluster_metadata", create=True)
-
-
-@cases(37, zero=0, negative=-5, most_negative=-(1 << 31))
-def create_topic_partitions(broker, count):
-    with broker.connect() as connection:
-        return wire.create_topic(connection, broker.prefix + "count", count=count)
-
-
-@cases(38, zero=0, above=7, negative=-3)
-def create_topic_replicas(broker, replicas):
-    with broker.connect() as connection:
-        return wire.create_topic(connection, broker.prefix + "replicas", replicas=replicas)
-
-
-@cases(40, unknown=("no.such.key", "1"), not_a_number=("retention.ms", "soon"),
-       out_of_range=("segment.bytes", "-1"), not_a_policy=("cleanup.policy", "maybe"))
-def create_topic_config(broker, setting):
-    with broker.connect() as connection:
-        return wire.create_topic(connection, broker.prefix + "config", config=[setting])
-
-
-@case(36)
-def create_topic_again(broker):
-    with broker.connect() as connection:
-        return wire.create_topic(connection, broker.topic)
-
-
-@case(3)
-def delete_topic_unknown(broker):
-    with broker.connect() as connection:
-        return wire.delete_topic(connection, broker.prefix + "never")
-
+# ---- fetch, offsets
 
 @case(3)
 def metadata_unknown(broker):
