@@ -171,7 +171,9 @@ static int folders_init(struct folders *folders, const char *path, bool live)
         return complain(CLI_USAGE, "a broker holds this folder; stop it, or say --live",
                         folders->data_dir, 0);
     }
-    qsort(folders->names, (size_t)folders->count, sizeof(folders->names[0]), order_names);
+    if (folders->count > 0) {
+        qsort(folders->names, (size_t)folders->count, sizeof(folders->names[0]), order_names);
+    }
     return CLI_OK;
 }
 
@@ -301,7 +303,7 @@ static void key_print(const struct reading *reading, const struct verify_row *ro
     if (reading->options.common.json) {
         json_t *object = json_object();
         json_object_set_new(object, "partition", json_string(reading->name));
-        json_object_set_new(object, "key", json_string(reading->options.key));
+        json_set_bytes(object, "key", bytes_of_text(reading->options.key));
         json_object_set_new(object, "file", json_string(row->file));
         json_object_set_new(object, "offset", json_integer(row->offset));
         json_object_set_new(object, "timestamp", json_integer(row->timestamp));
@@ -482,6 +484,10 @@ static int reading_run(const struct command *command, int count, char **argument
     text_deinit(&reading.text);
     free(reading.scratch.memory);
     heap_deinit(&reading.heap);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        int failed = complain(CLI_USAGE, "cannot be written", "the output", 0);
+        return code == CLI_OK ? failed : code;
+    }
     return code;
 }
 
