@@ -420,7 +420,7 @@ static void page_settle(struct sim_page *page, uint8_t mask, bool keep)
     page->written |= keep ? mask : 0;
 }
 
-int64_t sim_inode_read(const struct sim_inode *inode, const struct op *op, bool direct)
+int64_t sim_inode_read(struct sim_inode *inode, const struct op *op, bool direct)
 {
     uint64_t position = op->position;
     for (int32_t i = 0; i < op->vector_count; i++) {
@@ -432,13 +432,11 @@ int64_t sim_inode_read(const struct sim_inode *inode, const struct op *op, bool 
             size = size < inode->size - position ? size : inode->size - position;
             uint64_t index = position / SIM_PAGE_SIZE;
             if (index < inode->page_count && inode->pages[index] != NULL) {
-                const struct sim_page *page = inode->pages[index];
-                memcpy(to, page->data + within, size);
-                for (uint64_t k = 0; direct && page->lost != 0 && k < size; k++) {
-                    if ((page->lost >> (within + k) / SIM_BLOCK_SIZE & 1) != 0) {
-                        to[k] = page->stable[within + k]; /* past the page cache, D4 */
-                    }
+                struct sim_page *page = inode->pages[index];
+                if (direct) { /* past the page cache, which lets go of what it had, D4 */
+                    page_settle(page, page->lost & block_mask(within, within + size), false);
                 }
+                memcpy(to, page->data + within, size);
             } else {
                 memset(to, 0, size);
             }

@@ -72,8 +72,9 @@ void sim_disk_sync(struct sim_disk *disk, struct sim_inode *inode);
 /* NULL when there is no such file. Valid until the next call for this file. */
 const uint8_t *sim_disk_file(struct sim_disk *disk, const char *path, uint64_t *size);
 
-/* `direct`: what the device has, where that differs from what is believed to be on it (D4). */
-int64_t sim_inode_read(const struct sim_inode *inode, const struct op *op, bool direct);
+/* `direct`: what the device has, where that differs from what is believed to be on it (D4); and
+ * from there on it is certain. */
+int64_t sim_inode_read(struct sim_inode *inode, const struct op *op, bool direct);
 void sim_inode_write(struct sim_inode *inode, const struct op *op);
 /* A write that a crash cut: each block of it arrived or did not. `stable` false: only the process
  * died, and what arrived awaits a sync. */
@@ -93,7 +94,7 @@ void sim_inode_allocate(struct sim_inode *inode, uint64_t position, uint64_t siz
 void sim_inode_truncate(struct sim_inode *inode, uint64_t size);
 uint64_t sim_inode_size(const struct sim_inode *inode);
 /* OP_STAT (sim_stat.c). */
-int64_t sim_inode_stat(const struct sim_inode *inode, const struct op *op);
+int64_t sim_inode_stat(struct sim_inode *inode, const struct op *op);
 /* The first byte from there on whose page was ever written, or -ENXIO. */
 int64_t sim_inode_next_data(const struct sim_inode *inode, uint64_t position);
 bool sim_inode_is_folder(const struct sim_inode *inode);
