@@ -25,6 +25,14 @@ struct frame {
     struct frame *next;
 };
 
+/* Asks a core what room it has for topics. */
+struct survey {
+    struct mail mail;
+    struct metadata *metadata;
+    struct manager *manager;
+    size_t room;
+};
+
 struct metadata {
     uint32_t magic;
     struct metadata_options options;
@@ -44,6 +52,9 @@ struct metadata {
     struct partition_append append;
     struct manager_apply applies[CORES_MAX];
     int32_t apply_pending;
+    struct survey surveys[CORES_MAX];
+    int32_t survey_pending;
+    size_t room; /* bytes the topics of the current change may take, of each core */
 };
 
 /* The log's id is fixed in KRaft: a UUID of 1. */
@@ -153,16 +164,21 @@ static struct uuid topic_id_new(struct random *random)
     return id;
 }
 
+/* A quarter is left for what else grows there. */
+static size_t heap_room(const struct heap *heap)
+{
+    size_t size_max = heap->size_max / 4 * 3;
+    return heap->size < size_max ? size_max - heap->size : 0;
+}
+
 /*
  * What a topic takes of a core's memory at most, by and large: every core knows it, and one of them
  * has each partition open. Asked before anything is written, because a record that is durable must
- * find room in every image; a quarter is left for what else grows there. Cores take their shares
- * alike, so this one speaks for all. `taken` counts what the topics of this change were granted.
+ * find room in every image (W4). `taken` counts what the topics of this change were granted.
  */
 static bool has_room(const struct metadata *metadata, const struct change_topic *topic,
                      size_t *taken)
 {
-    const struct heap *heap = metadata->image->heap;
     size_t partitions = (size_t)topic->partition_count;
     size_t cores = (size_t)metadata->image->core_count;
     size_t needed = *taken + TOPIC_SIZE + partitions * 2 * sizeof(struct image_partition) +
@@ -171,7 +187,7 @@ static bool has_room(const struct metadata *metadata, const struct change_topic 
         const struct change_setting *setting = &topic->settings[i];
         needed += SETTING_SIZE + setting->name.size + setting->value.size;
     }
-    if (heap->size + needed > heap->size_max / 4 * 3) {
+    if (needed > metadata->room) {
         return false; /* and takes nothing from the topics behind it */
     }
     *taken = needed;
@@ -427,6 +443,63 @@ static enum status append_start(struct metadata *metadata)
     return STATUS_OK;
 }
 
+/* The current change, once it is known what room there is. */
+static void change_work(struct metadata *metadata)
+{
+    enum status status =
+        metadata->failed ? STATUS_KAFKA_STORAGE_ERROR : change_begin(metadata, metadata->current);
+    if (status == STATUS_OK && metadata->frames != NULL) {
+        status = append_start(metadata);
+        if (status == STATUS_OK) {
+            return;
+        }
+    }
+    change_finish(metadata, status);
+}
+
+static void survey_returned(struct mail *mail)
+{
+    const struct survey *survey = CONTAINER_OF(mail, struct survey, mail);
+    struct metadata *metadata = survey->metadata;
+    metadata->room = survey->room < metadata->room ? survey->room : metadata->room;
+    check(metadata->survey_pending > 0);
+    metadata->survey_pending--;
+    if (metadata->survey_pending == 0) {
+        change_work(metadata);
+        metadata_run(metadata);
+    }
+}
+
+/* On the core that is asked. */
+static void survey_arrived(struct mail *mail)
+{
+    struct survey *survey = CONTAINER_OF(mail, struct survey, mail);
+    survey->room = heap_room(survey->manager->image->heap);
+    survey->mail.deliver = survey_returned;
+    peers_send(survey->manager->peers, METADATA_CORE, &survey->mail);
+}
+
+/* W4. False: there is no core to wait for. */
+static bool survey_send(struct metadata *metadata)
+{
+    const struct peers *peers = metadata->options.peers;
+    metadata->room = heap_room(metadata->image->heap);
+    for (int32_t core = 0; core < peers->count; core++) {
+        if (core == METADATA_CORE) {
+            continue;
+        }
+        struct survey *survey = &metadata->surveys[core];
+        *survey = (struct survey){
+            .mail = {.deliver = survey_arrived},
+            .metadata = metadata,
+            .manager = peers->peers[core].manager,
+        };
+        metadata->survey_pending++;
+        peers_send(peers, core, &survey->mail);
+    }
+    return metadata->survey_pending > 0;
+}
+
 static void metadata_run(struct metadata *metadata)
 {
     if (metadata->running) {
@@ -434,17 +507,11 @@ static void metadata_run(struct metadata *metadata)
     }
     metadata->running = true;
     while (metadata->current == NULL && !list_is_empty(&metadata->queue)) {
-        struct change *change = LIST_ENTRY(list_pop_head(&metadata->queue), struct change, node);
-        metadata->current = change;
-        enum status status =
-            metadata->failed ? STATUS_KAFKA_STORAGE_ERROR : change_begin(metadata, change);
-        if (status == STATUS_OK && metadata->frames != NULL) {
-            status = append_start(metadata);
-            if (status == STATUS_OK) {
-                continue;
-            }
+        metadata->current = LIST_ENTRY(list_pop_head(&metadata->queue), struct change, node);
+        bool creates = metadata->current->kind == CHANGE_CREATE_TOPICS;
+        if (!creates || !survey_send(metadata)) {
+            change_work(metadata);
         }
-        change_finish(metadata, status);
     }
     metadata->running = false;
 }

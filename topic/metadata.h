@@ -8,8 +8,12 @@
  *     durable, applied on every core, then answered. So the next request on any core sees it.
  * W2  Equal wishes meet here: of two creations of one name the second is told TOPIC_ALREADY_EXISTS.
  * W3  The log in FAILED ends the broker: a catalog that cannot be written is not guessed.
+ * W4  A creation is written only when every core has said that it has room: what is durable must be
+ *     applied, and a core whose memory others have filled could not. Rejected: asking METADATA_CORE
+ *     alone; groups lie where their keys fall, and one core may be full of them.
  *
- *   submit -> queue -> metadata_begin -> (records) -> partition_append -> metadata_appended
+ *   submit -> queue -> (room?) -> metadata_begin -> (records) -> partition_append ->
+ * metadata_appended
  *          -> image_apply here, mail to each other core -> acknowledged by all -> change->done
  */
 #pragma once

@@ -4,6 +4,7 @@
 
 #include "tests/lib/log_world.h"
 #include "tests/lib/test.h"
+#include "topic/manager.h"
 
 struct bench {
     struct log_world world;
@@ -122,11 +123,71 @@ static void test_long_settings_take_room(void **state)
     bench_close(&bench);
 }
 
+/* A second core, of which only the memory matters here. */
+struct other_core {
+    struct heap heap;
+    struct image image;
+    struct manager manager;
+    struct mailbox mailboxes[2];
+};
+
+static void other_core_open(struct other_core *other, struct bench *bench)
+{
+    heap_init(&other->heap, MIB);
+    assert_true(image_init(&other->image, &other->heap, 1, 2, &(struct topic_config){0}));
+    other->manager = (struct manager){
+        .core = 1, .image = &other->image, .peers = &bench->peers, .diag = &bench->world.diag};
+    for (int32_t core = 0; core < 2; core++) {
+        mailbox_init(&other->mailboxes[core]);
+        bench->peers.peers[core].mailbox = &other->mailboxes[core];
+        bench->peers.peers[core].manager = core == 1 ? &other->manager : NULL;
+    }
+    bench->peers.count = 2;
+}
+
+/* W4. Groups may have filled one core alone, and it could not apply what is durable. */
+static void test_every_core_is_asked_for_room(void **state)
+{
+    (void)state;
+    struct bench bench = {0};
+    struct other_core other;
+    bench_open(&bench);
+    other_core_open(&other, &bench);
+    size_t size = MIB / 10 * 7;
+    void *groups = heap_acquire(&other.heap, size);
+    assert_non_null(groups);
+    for (int round = 0; round < 2; round++) {
+        struct change_topic topics[] = {topic_of("large", 50), topic_of("small", 1)};
+        struct change change = {
+            .kind = CHANGE_CREATE_TOPICS,
+            .topics = topics,
+            .topic_count = ARRAY_COUNT(topics),
+            .validate_only = true,
+            .done = change_done,
+            .owner = &bench.answered,
+        };
+        bench.answered = false;
+        metadata_submit(bench.metadata, &bench.peers, METADATA_CORE, &change);
+        assert_false(bench.answered);
+        assert_int_equal(mailbox_drain(&other.mailboxes[1]), 1);
+        assert_int_equal(mailbox_drain(&other.mailboxes[METADATA_CORE]), 1);
+        assert_true(bench.answered);
+        assert_int_equal(topics[0].status, round == 0 ? STATUS_POLICY_VIOLATION : STATUS_OK);
+        assert_int_equal(topics[1].status, STATUS_OK);
+        heap_release(&other.heap, groups, size);
+        groups = NULL;
+    }
+    image_deinit(&other.image);
+    heap_deinit(&other.heap);
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_topic_takes_no_room),
         cmocka_unit_test(test_long_settings_take_room),
+        cmocka_unit_test(test_every_core_is_asked_for_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
