@@ -46,7 +46,8 @@ static void removal_free(struct group_removal *removal)
 
 void group_removal_add(struct group_removal *removal, struct offset_place *place)
 {
-    if (place->change_count == 0 && removal->place_count < removal->place_room) {
+    if (!place->leaving && removal->place_count < removal->place_room) {
+        place->leaving = true;
         place->change_count++; /* O3: it stays until the tombstone is decided */
         removal->places[removal->place_count++] = place;
     }
@@ -58,9 +59,12 @@ static void removal_finish(struct group_removal *removal, enum status status)
     struct groups *groups = group->groups;
     for (int32_t i = 0; i < removal->place_count; i++) {
         struct offset_place *place = removal->places[i];
+        place->leaving = false;
         place->change_count--;
         if (status == STATUS_OK) {
             offsets_remove(&groups->offsets, place, removal->append.base_offset + i);
+        } else {
+            offsets_settle(&groups->offsets, place);
         }
     }
     /* Somebody who came meanwhile keeps it; what he writes stands behind the tombstone. */
@@ -245,7 +249,8 @@ static void topic_expire(const struct expiry *expiry, struct offset_topic *topic
     LIST_EACH (&topic->places, node) {
         struct offset_place *place = LIST_ENTRY(node, struct offset_place, node);
         /* A tombstone would take what a transaction has committed here (O4). */
-        if (place->committed && place->waiting_count == 0 && is_over(expiry, place)) {
+        bool quiet = place->waiting_count == 0 && place->change_count == 0;
+        if (place->committed && quiet && is_over(expiry, place)) {
             group_removal_add(removal, place);
         }
     }

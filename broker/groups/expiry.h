@@ -30,7 +30,8 @@ struct group_removal {
 
 /* A removal with room for `room` places, or NULL: no memory. It is freed behind done(). */
 struct group_removal *group_removal_make(struct group *group, int32_t room);
-/* Skipped when a commit of the place is under way: it is newer. */
+/* Takes along what is being committed there, which stands before the tombstone. Skipped when
+ * another removal has it. */
 void group_removal_add(struct group_removal *removal, struct offset_place *place);
 /* Writes the tombstones, then forgets. done() may be NULL. */
 void group_removal_start(struct group_removal *removal);

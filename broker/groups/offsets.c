@@ -151,7 +151,7 @@ static struct offset_place *place_make(struct offsets *offsets, struct offset_to
 }
 
 /* O3 */
-static void place_settle(struct offsets *offsets, struct offset_place *place)
+void offsets_settle(struct offsets *offsets, struct offset_place *place)
 {
     if (place->committed || place->change_count > 0 || place->waiting_count > 0) {
         return;
@@ -219,7 +219,7 @@ enum status offsets_prepare(struct offsets *offsets, const struct offset_spot *s
         return STATUS_NO_MEMORY;
     }
     if (!bytes_keep(offsets->heap, value->metadata, &change->value.metadata)) {
-        place_settle(offsets, place);
+        offsets_settle(offsets, place);
         return STATUS_NO_MEMORY;
     }
     place->change_count++;
@@ -302,7 +302,7 @@ void offsets_apply(struct offsets *offsets, struct offset_change *change, int64_
         }
     } else {
         place_set(offsets, place, &change->value, log_offset);
-        place_settle(offsets, place); /* a tombstone may have come later in the log */
+        offsets_settle(offsets, place); /* a tombstone may have come later in the log */
     }
     change->place = NULL;
 }
@@ -319,7 +319,7 @@ void offsets_cancel(struct offsets *offsets, struct offset_change *change)
         producer_settle(offsets, change->producer);
     }
     change->place->change_count--;
-    place_settle(offsets, change->place);
+    offsets_settle(offsets, change->place);
     *change = (struct offset_change){0};
 }
 
@@ -334,7 +334,7 @@ static void waiting_end(struct offsets *offsets, struct offset_waiting *waiting,
         bytes_release(offsets->heap, waiting->value.metadata);
     }
     heap_release(offsets->heap, waiting, sizeof(*waiting));
-    place_settle(offsets, place);
+    offsets_settle(offsets, place);
 }
 
 void offsets_end(struct offsets *offsets, int64_t producer_id, bool commit,
@@ -387,7 +387,7 @@ void offsets_remove(struct offsets *offsets, struct offset_place *place, int64_t
     place->change_count++; /* what waits goes first, the place after it */
     producers_forget(offsets, NULL, place);
     place->change_count--;
-    place_settle(offsets, place);
+    offsets_settle(offsets, place);
 }
 
 void group_offsets_clear(struct offsets *offsets, struct group *group)
@@ -403,7 +403,7 @@ void group_offsets_clear(struct offsets *offsets, struct group *group)
             check(place->change_count == 0);
             more = node != last;
             place_unset(offsets, place);
-            place_settle(offsets, place); /* the last one takes the topic along */
+            offsets_settle(offsets, place); /* the last one takes the topic along */
         }
     }
 }

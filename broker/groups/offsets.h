@@ -66,6 +66,7 @@ struct offset_place {
     int32_t change_count;  /* prepared and neither applied nor cancelled */
     int32_t waiting_count; /* of transactions */
     bool committed;
+    bool leaving;       /* a tombstone is on its way; counts in change_count */
     int64_t log_offset; /* of the newest record that decided this place, tombstones included */
     struct offset_value value;
 };
@@ -100,14 +101,16 @@ enum status offsets_prepare_waiting(struct offsets *offsets, const struct offset
                                     struct offset_change *change);
 void offsets_apply(struct offsets *offsets, struct offset_change *change, int64_t log_offset);
 void offsets_cancel(struct offsets *offsets, struct offset_change *change);
-/* Committed or waiting: somebody would miss it. */
+/* Committed, waiting, or about to be one of them: a tombstone written now takes it (O4). */
 static inline bool offset_place_is_used(const struct offset_place *place)
 {
-    return place->committed || place->waiting_count > 0;
+    return place->committed || place->waiting_count > 0 || place->change_count > 0;
 }
 
 /* A tombstone at log_offset is durable: O4. The place may be freed. */
 void offsets_remove(struct offsets *offsets, struct offset_place *place, int64_t log_offset);
+/* The place is freed when nothing of it is left (O3). */
+void offsets_settle(struct offsets *offsets, struct offset_place *place);
 /* The marker of a producer is durable. `touched` is told each group that had something waiting,
  * once or more. */
 void offsets_end(struct offsets *offsets, int64_t producer_id, bool commit,

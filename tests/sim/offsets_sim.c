@@ -45,6 +45,8 @@
 #define ROUNDS_MAX 100000
 #define TIMEOUT_MS 60000
 #define TICKS_MAX 40
+#define STALL_NS UINT64_C(20000000) /* longer than what the disk or the network does */
+#define IN_FLIGHT_TICKS 80          /* longer than a topic takes to be deleted */
 
 static uint64_t current_seed;
 
@@ -545,7 +547,7 @@ static void finish(struct history *history)
     members_look(history);
 }
 
-static struct history *history_open(uint64_t seed)
+static struct history *history_open(uint64_t seed, int32_t core_count)
 {
     current_seed = seed;
     struct history *history = calloc(1, sizeof(*history));
@@ -559,7 +561,7 @@ static struct history *history_open(uint64_t seed)
             history->producers[i].places[k] = (struct place){-1, -1};
         }
     }
-    sim_broker_open(&history->broker, seed, CORES);
+    sim_broker_open(&history->broker, seed, core_count);
     history->broker.config.group_initial_delay_ms = 0;
     sim_client_open(&history->client, &history->broker);
     topic_create(history);
@@ -580,7 +582,7 @@ static uint64_t history_close(struct history *history)
 
 static uint64_t history_run(uint64_t seed)
 {
-    struct history *history = history_open(seed);
+    struct history *history = history_open(seed, CORES);
     for (int step = 0; step < STEPS; step++) {
         history_step(history);
     }
@@ -618,7 +620,7 @@ static void transaction_open(struct history *history, struct producer *producer)
 /* Retention ends while a transaction is open: what it commits counts. */
 static void expiry_run(void)
 {
-    struct history *history = history_open(1);
+    struct history *history = history_open(1, CORES);
     struct producer *producer = &history->producers[0];
     struct bytes group = bytes_of_text(NAMES[producer->number]);
     history->broker.config.offsets_retention_minutes = 1;
@@ -671,14 +673,29 @@ static void offsets_delete(struct history *history, struct bytes group)
     }
 }
 
-static void topic_anew(struct history *history)
+static void topic_delete_post(struct sim_client *client)
 {
     struct bytes name = BYTES_LITERAL("sim");
     const struct delete_topics_request request = {
         .topic_names = &name, .topic_names_count = 1, .timeout_ms = TIMEOUT_MS};
+    struct writer writer;
+    delete_topics_request_encode(sim_client_request(client, &writer, DELETE_TOPICS_KEY, 5, true), 5,
+                                 &request);
+    sim_client_post(client, &writer);
+}
+
+static void topic_deleted(struct sim_client *client)
+{
+    struct reader reader = sim_client_receive(client, true);
     struct delete_topics_response response;
-    CALL(history, DELETE_TOPICS, delete_topics, 5, &request, &response);
+    expect(delete_topics_response_decode(&reader, 5, &client->arena, &response) == STATUS_OK);
     expect(response.responses[0].error_code == 0);
+}
+
+static void topic_anew(struct history *history)
+{
+    topic_delete_post(&history->client);
+    topic_deleted(&history->client);
     topic_create(history);
 }
 
@@ -690,7 +707,7 @@ static void deletion_run(enum deletion deletion, bool restarts)
 {
     int64_t offsets[PARTITIONS];
     int16_t codes[PARTITIONS];
-    struct history *history = history_open(2 + (uint64_t)deletion);
+    struct history *history = history_open(2 + (uint64_t)deletion, CORES);
     struct producer *producer = &history->producers[0];
     struct bytes group = bytes_of_text(NAMES[producer->number]);
     transaction_open(history, producer);
@@ -718,9 +735,43 @@ static void deletion_run(enum deletion deletion, bool restarts)
     (void)history_close(history);
 }
 
+/* A commit is being written while its topic is deleted: one core, so it was let in before the topic
+ * was gone. It does not count for the topic that is made anew. */
+static void commit_in_flight_run(uint64_t ticks)
+{
+    int64_t offsets[PARTITIONS];
+    int16_t codes[PARTITIONS];
+    struct sim_client deleter;
+    struct history *history = history_open(10 + ticks, 1);
+    struct bytes group = bytes_of_text(NAMES[0]);
+    while (member_commit(history, group, BYTES_LITERAL(""), -1, ++history->next) != 0) {
+    }
+    sim_client_open(&deleter, &history->broker);
+    topic_delete_post(&deleter);
+    for (uint64_t i = 0; i < ticks; i++) {
+        (void)server_step_core(&history->broker.server.cores[0], false);
+        (void)ring_step(history->broker.client_ring, 0);
+        uint64_t next_ns = sim_world_next_ns(history->broker.world);
+        if (next_ns < sim_world_now_ns(history->broker.world) + STALL_NS) {
+            sim_world_advance(history->broker.world, next_ns);
+        }
+    }
+    (void)member_commit(history, group, BYTES_LITERAL(""), -1, ++history->next);
+    topic_deleted(&deleter);
+    topic_create(history);
+    sim_broker_sleep(&history->broker, 1000);
+    expect(offsets_fetch(history, group, true, offsets, codes));
+    expect(codes[0] == 0 && offsets[0] == -1);
+    sim_client_close(&deleter);
+    (void)history_close(history);
+}
+
 int offsets_sim(int count, char **arguments)
 {
     if (count == 1) {
+        for (uint64_t ticks = 0; ticks < IN_FLIGHT_TICKS; ticks++) {
+            commit_in_flight_run(ticks);
+        }
         expiry_run();
         for (enum deletion deletion = 0; deletion < DELETIONS; deletion++) {
             deletion_run(deletion, false);
