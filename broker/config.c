@@ -8,6 +8,7 @@
 #include "broker/properties.h"
 
 #define EXIT_CONFIG 2
+#define RACK_SIZE_MAX 255
 
 #define BROKER_CONFIG(field_, name_, kind_, default_, low_, high_, choices_, flags_, sentence_)    \
     {                                                                                              \
@@ -210,6 +211,18 @@ static void store_fields(struct broker_config *config)
     }
 }
 
+/* What meta.properties keeps in one line as it is, and reads back the same. */
+static bool is_plain_line(const char *text, size_t size_max)
+{
+    size_t size = strlen(text);
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] < ' ' || text[i] > '~' || text[i] == '\\') {
+            return false;
+        }
+    }
+    return size <= size_max;
+}
+
 static int resolve_identity(struct broker_config *config, struct refusal refusal)
 {
     bool by_old_name = is_set(config, BROKER_CONFIG_broker_id) && config->broker_id >= 0;
@@ -221,6 +234,14 @@ static int resolve_identity(struct broker_config *config, struct refusal refusal
     }
     if (by_old_name) {
         config->node_id = config->broker_id;
+    }
+    if (!is_plain_line(config->cluster_id, CLUSTER_ID_SIZE - 1)) {
+        return refuse(refusal, "cluster.id: must be at most 63 printable ASCII characters without "
+                               "a backslash");
+    }
+    if (!is_plain_line(config->broker_rack, RACK_SIZE_MAX)) {
+        return refuse(refusal, "broker.rack: must be at most 255 printable ASCII characters "
+                               "without a backslash");
     }
     if ((config->process_roles & 1) == 0 && is_set(config, BROKER_CONFIG_process_roles) &&
         config->process_roles != 0) {

@@ -17,6 +17,7 @@
 #include "topic/setting.h"
 
 #define BROKER_UNKNOWN_MAX 32
+#define CLUSTER_ID_SIZE 64 /* bytes, with the NUL */
 #define BROKER_MEMORY_SIZE_MIN (INT64_C(64) << 20)
 
 enum {

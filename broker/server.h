@@ -18,7 +18,6 @@
 
 #define LISTENERS_MAX 8
 #define HOST_SIZE 256
-#define CLUSTER_ID_SIZE 64
 
 struct listener {
     char name[64];

@@ -27,9 +27,8 @@
 #include "wire/status.h"
 
 #define METADATA_CORE 0
-#define METADATA_PARTITIONS_MAX                                                                    \
-    100000 /* of one change; Kafka's own limit is 10,000 per request                               \
-            */
+/* Of one topic, so that an index has five digits: the longest name and it fit a folder's name. */
+#define METADATA_PARTITIONS_MAX 100000
 #define PRODUCER_ID_BLOCK 1000
 
 enum change_kind {

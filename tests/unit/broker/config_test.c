@@ -239,10 +239,21 @@ static void unknown_keys_are_collected_once(void **state)
     release(*state);
 }
 
+#define SIXTY_FOUR "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static void refusals_name_key_value_and_what_is_allowed(void **state)
 {
     refused(*state, "num.partitions=0",
-            "num.partitions=0: must be a whole number from 1 to 2147483647");
+            "num.partitions=0: must be a whole number from 1 to 100000");
+    refused(*state, "offsets.topic.num.partitions=100001",
+            "offsets.topic.num.partitions=100001: must be a whole number from 1 to 100000");
+    static const char cluster[] =
+        "cluster.id: must be at most 63 printable ASCII characters without a backslash";
+    refused(*state, "cluster.id=a\\nb", cluster);
+    refused(*state, "cluster.id=a\\\\b", cluster);
+    refused(*state, "cluster.id=" SIXTY_FOUR, cluster);
+    refused(*state, "broker.rack=a\\nb",
+            "broker.rack: must be at most 255 printable ASCII characters without a backslash");
     refused(*state, "log.segment.bytes=5",
             "log.segment.bytes=5: must be a whole number from 1048576 to 2147483647");
     refused(*state, "pin=maybe", "pin=maybe: must be one of: auto on off");
