@@ -318,6 +318,15 @@ int consume_run(int count, char **arguments)
         fprintf(stderr, "weir consume: --follow and --until-end exclude each other\n");
         return CLI_USAGE;
     }
+    if (options.common.json && strcmp(format, "json") != 0) {
+        fprintf(stderr, "weir consume: --json and --format %s exclude each other\n", format);
+        return CLI_USAGE;
+    }
+    bool shaped = strcmp(format, "json") == 0 || strcmp(format, "length") == 0;
+    if (shaped && (options.delimiter != NULL || options.null_marker != NULL)) {
+        fprintf(stderr, "weir consume: %s has no --delimiter and no --null-marker\n", format);
+        return CLI_USAGE;
+    }
     if (!output_init(&output, format, options.delimiter, message, sizeof(message))) {
         fprintf(stderr, "weir consume: %s\n", message);
         return CLI_USAGE;

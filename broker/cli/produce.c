@@ -177,6 +177,12 @@ int produce_run(int count, char **arguments)
     if (!options_parse(&PRODUCE_COMMAND, &options, count, arguments, &code)) {
         return code;
     }
+    if (options.format != INPUT_LINES &&
+        (options.key_delimiter != NULL || options.null_marker != NULL || options.headers)) {
+        fprintf(stderr, "weir produce: --key-delimiter, --headers and --null-marker are about "
+                        "--format lines\n");
+        return CLI_USAGE;
+    }
     struct text delimiter = {0};
     if (options.key_delimiter != NULL && !text_append_escaped(&delimiter, options.key_delimiter)) {
         fprintf(stderr, "weir produce: --key-delimiter \"%s\": behind \\ one of n r t 0 \\ xHH\n",
