@@ -176,6 +176,11 @@ static void deletion_stepped(struct group_removal *removal, enum status status)
 static void deletion_step(struct group_deletion *deletion)
 {
     struct group *group = deletion->group;
+    enum status status = group_check_delete(group);
+    if (status != STATUS_OK) { /* somebody came between two batches: the rest is theirs */
+        deletion->done(deletion, status);
+        return;
+    }
     struct group_removal *removal = group_removal_make(group, REMOVAL_PLACES_MAX);
     if (removal == NULL) {
         deletion->done(deletion, STATUS_NO_MEMORY);

@@ -22,7 +22,8 @@ struct delete_state {
 static void delete_done(struct group_deletion *deletion, enum status status)
 {
     struct delete_group *self = CONTAINER_OF(deletion, struct delete_group, deletion);
-    coordinator_answer(&self->call, shard_client_status(status));
+    coordinator_answer(&self->call,
+                       status == STATUS_NON_EMPTY_GROUP ? status : shard_client_status(status));
 }
 
 static void delete_run(struct coordinator_call *call)

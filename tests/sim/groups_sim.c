@@ -19,6 +19,7 @@
 #include "tests/sim/sims.h"
 #include "wire/delete_groups.h"
 #include "wire/find_coordinator.h"
+#include "wire/heartbeat.h"
 #include "wire/join_group.h"
 #include "wire/leave_group.h"
 #include "wire/metadata.h"
@@ -32,6 +33,9 @@
 #define CLIENTS 3
 #define STEPS 60
 #define SESSION_MS 6000
+#define WIDE 460 /* partitions: more than one batch of tombstones */
+#define WIDE_TICKS 24
+#define STALL_NS UINT64_C(20000000) /* longer than what the disk or the network does */
 #define BIG_GROUPS_MAX 100000
 #define BIG_DELETED_ONE_IN 10
 #define FAULTY_ONE_IN 3         /* seeds */
@@ -72,11 +76,11 @@ static struct reader call(struct sim_client *client, struct writer *writer, bool
     return sim_client_receive(client, flexible);
 }
 
-static void topic_create(struct sim_client *client)
+static void topic_create(struct sim_client *client, struct bytes name)
 {
     struct metadata_request request;
     metadata_request_init(&request);
-    struct metadata_request_topic topic = {.name = BYTES_LITERAL("sim")};
+    struct metadata_request_topic topic = {.name = name};
     request.topics = &topic;
     request.topics_count = 1;
     struct writer writer;
@@ -369,7 +373,7 @@ static struct history *history_open(uint64_t seed)
     }
     sim_broker_open(&history->broker, seed, CORES);
     clients_open(history);
-    topic_create(&history->clients[0]);
+    topic_create(&history->clients[0], BYTES_LITERAL("sim"));
     coordinator_find(&history->clients[1]);
     return history;
 }
@@ -512,9 +516,114 @@ static void expiry_run(void)
     free(history);
 }
 
+/* ---- somebody comes while a group is deleted ---- */
+
+static void wide_commit(struct sim_client *client)
+{
+    struct offset_commit_request_partition items[WIDE];
+    for (int32_t i = 0; i < WIDE; i++) {
+        offset_commit_request_partition_init(&items[i]);
+        items[i].partition_index = i;
+    }
+    struct offset_commit_request_topic topic = {
+        .name = BYTES_LITERAL("wide"), .partitions = items, .partitions_count = WIDE};
+    struct offset_commit_request request;
+    offset_commit_request_init(&request);
+    request.group_id = bytes_of_text(NAMES[0]);
+    request.topics = &topic;
+    request.topics_count = 1;
+    struct writer writer;
+    offset_commit_request_encode(sim_client_request(client, &writer, OFFSET_COMMIT_KEY, 8, true), 8,
+                                 &request);
+    struct reader reader = call(client, &writer, true);
+    struct offset_commit_response response;
+    expect(offset_commit_response_decode(&reader, 8, &client->arena, &response) == STATUS_OK);
+    expect(response.topics[0].partitions[WIDE - 1].error_code == 0);
+}
+
+static int16_t heartbeat(struct sim_client *client, struct bytes member, int32_t generation)
+{
+    struct heartbeat_request request;
+    heartbeat_request_init(&request);
+    request.group_id = bytes_of_text(NAMES[0]);
+    request.member_id = member;
+    request.generation_id = generation;
+    struct writer writer;
+    heartbeat_request_encode(sim_client_request(client, &writer, HEARTBEAT_KEY, 4, true), 4,
+                             &request);
+    struct reader reader = call(client, &writer, true);
+    struct heartbeat_response response;
+    expect(heartbeat_response_decode(&reader, 4, &client->arena, &response) == STATUS_OK);
+    return response.error_code;
+}
+
+static void some_ticks(struct history *history, int ticks)
+{
+    for (int i = 0; i < ticks; i++) {
+        (void)server_step_core(&history->broker.server.cores[i % CORES], false);
+        (void)ring_step(history->broker.client_ring, 0);
+        uint64_t next_ns = sim_world_next_ns(history->broker.world);
+        if (next_ns < sim_world_now_ns(history->broker.world) + STALL_NS) {
+            sim_world_advance(history->broker.world, next_ns);
+        }
+    }
+}
+
+/* A member that was let in, and given its assignment, is one after a restart as well: the rest of
+ * the deletion does not go over it. */
+static void deletion_visit(struct history *history, int ticks)
+{
+    char text[128] = "";
+    struct sim_client *deleter = &history->clients[0];
+    struct sim_client *client = &history->clients[1];
+    wide_commit(client);
+    join_send(client, 0, BYTES_LITERAL(""));
+    struct join_group_response response = join_receive(client);
+    expect(response.member_id.size < sizeof(text));
+    memcpy(text, response.member_id.data, response.member_id.size);
+    struct bytes member = bytes_of_text(text);
+    struct bytes name = bytes_of_text(NAMES[0]);
+    struct delete_groups_request request = {.groups_names = &name, .groups_names_count = 1};
+    struct writer writer;
+    delete_groups_request_encode(sim_client_request(deleter, &writer, DELETE_GROUPS_KEY, 2, true),
+                                 2, &request);
+    sim_client_post(deleter, &writer);
+    some_ticks(history, ticks);
+    join_send(client, 0, member);
+    response = join_receive(client);
+    if (response.error_code == 0) {
+        int32_t generation = response.generation_id;
+        sync(client, 0, member, generation);
+        (void)sim_client_receive(deleter, true);
+        restart(history, true);
+        expect(heartbeat(&history->clients[1], member, generation) == 0);
+        leave(&history->clients[1], 0, member);
+    } else { /* all of it was deleted first */
+        expect(response.error_code == status_code(STATUS_UNKNOWN_MEMBER_ID));
+        (void)sim_client_receive(deleter, true);
+    }
+}
+
+static void deletion_run(void)
+{
+    struct history *history = history_open(0);
+    history->broker.config.partition_count = WIDE;
+    history->broker.config.group_initial_delay_ms = 0;
+    restart(history, false);
+    topic_create(&history->clients[0], BYTES_LITERAL("wide"));
+    for (int ticks = 0; ticks < WIDE_TICKS; ticks++) {
+        deletion_visit(history, ticks);
+    }
+    clients_close(history);
+    sim_broker_stop(&history->broker);
+    sim_broker_close(&history->broker);
+    free(history);
+}
+
 int groups_sim(int count, char **arguments)
 {
     if (count == 1) {
+        deletion_run();
         memory_run();
         expiry_run();
     }
