@@ -170,8 +170,10 @@ static void commit_begin(struct request *request, struct commit_state *state)
 {
     const struct image_topic *topic = coordinator_topic(request->core, COORDINATOR_GROUP);
     bool adds = request->version >= VERSION_ADDS;
-    if (topic == NULL || state->in.transactional_id.size == 0) {
-        state->status = topic == NULL ? STATUS_NOT_COORDINATOR : STATUS_INVALID_REQUEST;
+    if (topic == NULL || state->in.transactional_id.size == 0 || state->in.group_id.size == 0) {
+        state->status = state->in.group_id.size == 0 ? STATUS_INVALID_GROUP_ID
+                        : topic == NULL              ? STATUS_NOT_COORDINATOR
+                                                     : STATUS_INVALID_REQUEST;
         commit_answer(request);
         return;
     }

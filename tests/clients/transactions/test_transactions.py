@@ -10,6 +10,7 @@ import raw
 from conftest import settled, until_ok, wait_until
 
 UNKNOWN_TOPIC, INVALID_REQUEST, INVALID_EPOCH, INVALID_STATE = 3, 42, 47, 48
+INVALID_GROUP = 24
 INVALID_MAPPING, INVALID_TIMEOUT, NOT_ATTEMPTED, FENCED = 49, 50, 55, 90
 PARKED_MS = 14000
 SKIPPED = 77
@@ -188,6 +189,7 @@ def test_offsets_count_with_the_commit(served, name):
         group.committed([confluent_kafka.TopicPartition(topic, 0)], 30)  # its coordinator is there
         group.close()
         one = producer(connection, name)
+        assert one.commit_offset("", topic, 0, 1) == INVALID_GROUP
         for commit, offset, expected in ((False, 5, -1), (True, 7, 7), (False, 9, 7)):
             assert one.commit_offset(name, topic, 0, offset) == INVALID_STATE  # not added
             assert one.add_offsets(name) == 0
