@@ -49,12 +49,15 @@ int64_t folder_file_size(struct store *store, const char *path)
 
 enum status folder_refuse(const struct partition *partition, const char *path, int64_t error)
 {
+    if (error == -ENOMEM) {
+        return STATUS_NO_MEMORY; /* no fault of the file: whoever opens tries again, or tells */
+    }
     diag_line(
         partition->store->diag, DIAG_ERROR, "storage/recovery",
         "file or folder cannot be read, or names not be made durable; what needs it stays closed",
         "partition=%s file=%s error=\"%s\" remedy=\"see to the disk, then start again\"",
         partition->name, path, strerrordesc_np((int)-error));
-    return error == -ENOMEM ? STATUS_NO_MEMORY : STATUS_KAFKA_STORAGE_ERROR;
+    return STATUS_KAFKA_STORAGE_ERROR;
 }
 
 static bool text_ends(const char *name, const char *suffix)

@@ -57,7 +57,7 @@ bool folder_decode_metadata(const char *text, struct uuid *id);
 enum status folder_load_epochs(struct partition *partition, const struct folder *folder,
                                bool *known);
 
-/* Says which one it was and why; answers the status. */
+/* Says which one it was and why, but for memory that is short just now; answers the status. */
 enum status folder_refuse(const struct partition *partition, const char *path, int64_t error);
 /* The first size_max bytes of a file: 0 or -errno. With OPEN_DIRECT size_max must be whole pages.
  */

@@ -66,9 +66,10 @@ static void partition_admit(struct manager *manager, struct image_topic *topic, 
 {
     if (status != STATUS_OK) {
         diag_line(manager->diag, DIAG_ERROR, "topic/manager", "partition cannot be opened",
-                  "partition=%s-%d status=%s remedy=\"see the line of storage above; other "
-                  "partitions are served\"",
-                  topic->name, index, status_name(status));
+                  "partition=%s-%d status=%s remedy=\"%s; other partitions are served\"",
+                  topic->name, index, status_name(status),
+                  status == STATUS_NO_MEMORY ? "raise memory.bytes and start again"
+                                             : "see the line of storage above");
         return;
     }
     manager->partition_count++;
