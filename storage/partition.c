@@ -594,7 +594,7 @@ static struct partition *partition_new(struct store *store, const struct partiti
 
 /* Epochs in a log never fall: a walk takes a batch of an older one for bytes that were left there.
  * So metadata that was restored from a backup, and knows less, is not followed. */
-void partition_begin_epoch(struct partition *partition)
+bool partition_begin_epoch(struct partition *partition)
 {
     int32_t newest = epochs_of_offset(&partition->epochs, INT64_MAX);
     if (partition->leader_epoch < newest) {
@@ -605,9 +605,9 @@ void partition_begin_epoch(struct partition *partition)
                   partition->name, newest, partition->leader_epoch);
         partition->leader_epoch = newest;
     }
-    if (epochs_begin(&partition->epochs, partition->leader_epoch, partition->end_offset)) {
-        partition->epochs_changed = true;
-    }
+    bool begun = epochs_begin(&partition->epochs, partition->leader_epoch, partition->end_offset);
+    partition->epochs_changed = partition->epochs_changed || begun;
+    return begun;
 }
 
 enum status partition_open(struct partition **out, struct store *store,
@@ -630,7 +630,7 @@ enum status partition_open(struct partition **out, struct store *store,
         return status;
     }
     list_push_tail(&store->partitions, &partition->node);
-    partition_begin_epoch(partition);
+    (void)partition_begin_epoch(partition);
     tend_start(partition);
     partition_ask(partition);
     *out = partition;
@@ -736,13 +736,11 @@ void partition_configure(struct partition *partition, const struct partition_con
 
 void partition_set_epoch(struct partition *partition, int32_t leader_epoch)
 {
-    int32_t newest = epochs_of_offset(&partition->epochs, INT64_MAX);
     partition->leader_epoch = leader_epoch;
     if (partition->broken) {
         return; /* the reload begins it: it finds the end of the log */
     }
-    partition_begin_epoch(partition);
-    if (epochs_of_offset(&partition->epochs, INT64_MAX) > newest) {
+    if (partition_begin_epoch(partition)) {
         partition->epoch_bump_due = false;
     }
     tend_start(partition);

@@ -171,8 +171,8 @@ void partition_roll_idle(struct partition *partition);
 /* Answers every waiting append with an error; pending ones too when `pending`. */
 void partition_refuse(struct partition *partition, enum status status, bool pending);
 void partition_fire_watches(struct partition *partition, bool all);
-/* The leader epoch begins at the end of the log. */
-void partition_begin_epoch(struct partition *partition);
+/* The leader epoch begins at the end of the log. False: the log knows it, or a newer one. */
+bool partition_begin_epoch(struct partition *partition);
 /* A write failed: P5. The reload follows from upkeep. */
 void partition_break(struct partition *partition, int64_t error, const char *what);
 /* The high watermark passed the batch, which lies at segment->visible; its memory is still there.

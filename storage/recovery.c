@@ -625,9 +625,7 @@ static enum status recovery_renew_tail(struct partition *partition)
     }
     partition->epoch_bump_due = true;
     int64_t result = tend_renew_tail(partition);
-    return result == -ENOMEM ? STATUS_NO_MEMORY
-           : result < 0      ? STATUS_KAFKA_STORAGE_ERROR
-                             : STATUS_OK;
+    return result < 0 ? recovery_refuse(active, ".tail", result) : STATUS_OK;
 }
 
 enum status recovery_load(struct partition *partition, int64_t offset_until)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "storage/partition_state.h"
@@ -37,6 +38,27 @@ static const uint8_t *rest_block(struct scan *scan, int64_t start, int64_t until
     return NULL;
 }
 
+static int64_t rest_put(struct ring *ring, int64_t file, struct bytes data, int64_t position)
+{
+    struct iovec slice = {(void *)(uintptr_t)data.data, data.size};
+    struct op op = {.kind = OP_WRITE,
+                    .file = (int32_t)file,
+                    .vector = &slice,
+                    .vector_count = 1,
+                    .position = (uint64_t)position};
+    return ring_call(ring, &op);
+}
+
+/* Closes what was opened. 0 or -errno. */
+static int64_t rest_end(struct ring *ring, int64_t file, int64_t result)
+{
+    if (file >= 0) {
+        struct op op = {.kind = OP_CLOSE, .file = (int32_t)file};
+        (void)ring_call(ring, &op);
+    }
+    return result < 0 ? result : 0;
+}
+
 int64_t recovery_write_range(struct scan *scan, int64_t position, int64_t until)
 {
     check(until == scan->segment->size);
@@ -55,20 +77,10 @@ int64_t recovery_write_range(struct scan *scan, int64_t position, int64_t until)
             result = scan->error < 0 ? scan->error : -EIO;
             break;
         }
-        struct iovec slice = {(void *)(uintptr_t)(data + (at - start)), (size_t)(end - at)};
-        op = (struct op){.kind = OP_WRITE,
-                         .file = (int32_t)file,
-                         .vector = &slice,
-                         .vector_count = 1,
-                         .position = (uint64_t)at};
-        result = ring_call(store->ring, &op);
+        result = rest_put(store->ring, file, bytes_of(data + (at - start), (size_t)(end - at)), at);
         at = end;
     }
-    if (file >= 0) {
-        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
-        (void)ring_call(store->ring, &op);
-    }
-    return result < 0 ? result : 0;
+    return rest_end(store->ring, file, result);
 }
 
 /* A copy of its own of [position, until) of the log, synced. 0 or -errno. */
@@ -88,24 +100,14 @@ static int64_t rest_write(struct scan *scan, const char *path, int64_t position,
             result = scan->error < 0 ? scan->error : -EIO;
             break;
         }
-        struct iovec slice = {(void *)(uintptr_t)data, (size_t)part};
-        op = (struct op){.kind = OP_WRITE,
-                         .file = (int32_t)file,
-                         .vector = &slice,
-                         .vector_count = 1,
-                         .position = (uint64_t)(at - position)};
-        result = ring_call(store->ring, &op);
+        result = rest_put(store->ring, file, bytes_of(data, (size_t)part), at - position);
         at += part;
     }
     if (result >= 0) {
         op = (struct op){.kind = OP_SYNC, .file = (int32_t)file};
         result = ring_call(store->ring, &op);
     }
-    if (file >= 0) {
-        op = (struct op){.kind = OP_CLOSE, .file = (int32_t)file};
-        (void)ring_call(store->ring, &op);
-    }
-    return result < 0 ? result : 0;
+    return rest_end(store->ring, file, result);
 }
 
 /* Whether the open file holds nothing but what the log holds from `position` on. -errno. */
@@ -184,11 +186,11 @@ int64_t recovery_keep_rest(struct scan *scan, struct partition *partition, int64
         diag_line(store->diag, DIAG_ERROR, "storage/recovery",
                   "bytes behind the last good batch cannot be put aside, so nothing is cut and the "
                   "log is not opened",
-                  "partition=%s offset=%lld position=%lld size=%lld error=%d "
+                  "partition=%s offset=%lld position=%lld size=%lld error=\"%s\" "
                   "remedy=\"make room for a copy of them in the folder, or repair the disk; then "
                   "start again\"",
                   partition->name, (long long)scan->segment->end_offset, (long long)position,
-                  (long long)(until - position), (int)-result);
+                  (long long)(until - position), strerrordesc_np((int)-result));
         return result;
     }
     partition->cut_size += (uint64_t)(until - position);

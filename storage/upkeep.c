@@ -79,7 +79,7 @@ void upkeep_reload(struct partition *partition)
         return;
     }
     partition->broken = false;
-    partition_begin_epoch(partition);
+    (void)partition_begin_epoch(partition);
     partition->epochs_changed = true;
     struct segment *active = partition_active(partition);
     if (active != NULL && active->size > 0) {
