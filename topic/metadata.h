@@ -12,8 +12,8 @@
  *     applied, and a core whose memory others have filled could not. Rejected: asking METADATA_CORE
  *     alone; groups lie where their keys fall, and one core may be full of them.
  *
- *   submit -> queue -> (room?) -> metadata_begin -> (records) -> partition_append ->
- * metadata_appended
+ *   submit -> queue -> (room?) -> metadata_begin -> (records) -> partition_append
+ *          -> metadata_appended
  *          -> image_apply here, mail to each other core -> acknowledged by all -> change->done
  */
 #pragma once

@@ -372,3 +372,20 @@ void log_world_cut_after(struct log_world *world, uint64_t ops)
 {
     world->cut_after = ops;
 }
+
+static void append_answered(struct partition_append *append)
+{
+    *(bool *)append->owner = true;
+}
+
+struct partition_append log_world_append(struct log_world *world, struct partition *partition,
+                                         uint8_t *batch, size_t size)
+{
+    bool answered = false;
+    struct partition_append append = {
+        .batch = batch, .size = size, .now_ms = 1000, .done = append_answered, .owner = &answered};
+    batch_header_decode(&append.header, batch);
+    partition_append(partition, &append);
+    check(log_world_until(world, &answered, 100000));
+    return append;
+}

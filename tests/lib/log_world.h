@@ -85,4 +85,8 @@ struct log_batch {
 };
 uint8_t log_batch_key(uint64_t tag, int32_t index);
 size_t log_batch_encode(uint8_t *memory, size_t size_max, const struct log_batch *batch);
+/* Appends the batch, at 1,000 ms, and ticks until it is answered: status and base_offset say how.
+ */
+struct partition_append log_world_append(struct log_world *world, struct partition *partition,
+                                         uint8_t *batch, size_t size);
 struct partition_config log_config_default(void);

@@ -337,7 +337,6 @@ struct sealed {
     int64_t offsets[KEYS_MAX]; /* of its newest record, -1 none */
     uint32_t count;
     uint8_t memory[262144];
-    bool done;
 };
 
 static void sealed_open(struct sealed *sealed, uint64_t seed, uint32_t count)
@@ -362,11 +361,6 @@ static void sealed_open(struct sealed *sealed, uint64_t seed, uint32_t count)
     }
 }
 
-static void sealed_done(struct partition_append *append)
-{
-    *(bool *)append->owner = true;
-}
-
 static void sealed_send(struct sealed *sealed, uint32_t records, bool keys)
 {
     struct batch_builder builder;
@@ -386,15 +380,8 @@ static void sealed_send(struct sealed *sealed, uint32_t records, bool keys)
         batch_builder_finish(&builder, CODEC_NONE, -1, (struct batch_scratch){0}, 0, &batch),
         STATUS_OK);
     memmove(sealed->memory, batch.data, batch.size);
-    sealed->done = false;
-    struct partition_append append = {.batch = sealed->memory,
-                                      .size = batch.size,
-                                      .now_ms = 1000,
-                                      .done = sealed_done,
-                                      .owner = &sealed->done};
-    batch_header_decode(&append.header, sealed->memory);
-    partition_append(sealed->partition, &append);
-    assert_true(log_world_until(&sealed->world, &sealed->done, 100000));
+    struct partition_append append =
+        log_world_append(&sealed->world, sealed->partition, sealed->memory, batch.size);
     assert_int_equal(append.status, STATUS_OK);
     assert_int_equal(append.base_offset, end);
 }

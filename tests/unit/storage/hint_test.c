@@ -136,27 +136,16 @@ static void fixture_open(struct fixture *fixture, bool fresh)
                      STATUS_OK);
 }
 
-static void mark_done(struct partition_append *append)
-{
-    *(bool *)append->owner = true;
-}
-
 static void fixture_fill(struct fixture *fixture)
 {
     for (size_t i = 0; i < BATCHES; i++) {
         size_t room = fixture->batch_size + 10000;
-        bool done = false;
         fixture->batches[i] = malloc(room);
         assert_non_null(fixture->batches[i]);
         fixture->sizes[i] = log_batch_make(fixture->batches[i], room, i, 3, fixture->batch_size,
                                            1000 + (int64_t)i * 10);
-        struct partition_append append = {
-            .batch = fixture->batches[i], .size = fixture->sizes[i], .now_ms = 1000};
-        batch_header_decode(&append.header, append.batch);
-        append.done = mark_done;
-        append.owner = &done;
-        partition_append(fixture->partition, &append);
-        assert_true(log_world_until(&fixture->world, &done, 100000));
+        struct partition_append append = log_world_append(&fixture->world, fixture->partition,
+                                                          fixture->batches[i], fixture->sizes[i]);
         assert_int_equal(append.status, STATUS_OK);
         fixture->ends[i] = append.base_offset + 3;
     }

@@ -25,7 +25,6 @@ struct fixture {
     bool tombstones[KEYS];
     int32_t sequences[8];
     uint8_t memory[65536];
-    bool done;
 };
 
 static void fixture_load(struct fixture *fixture)
@@ -71,11 +70,6 @@ static void fixture_configure(struct fixture *fixture, bool key_index)
     partition_configure(fixture->partition, &fixture->config);
 }
 
-static void append_done(struct partition_append *append)
-{
-    *(bool *)append->owner = true;
-}
-
 static int64_t append(struct fixture *fixture, struct batch_builder *builder)
 {
     struct bytes batch;
@@ -83,15 +77,8 @@ static int64_t append(struct fixture *fixture, struct batch_builder *builder)
         batch_builder_finish(builder, CODEC_NONE, -1, (struct batch_scratch){0}, 0, &batch),
         STATUS_OK);
     memmove(fixture->memory, batch.data, batch.size);
-    fixture->done = false;
-    struct partition_append append = {.batch = fixture->memory,
-                                      .size = batch.size,
-                                      .now_ms = 1000,
-                                      .done = append_done,
-                                      .owner = &fixture->done};
-    batch_header_decode(&append.header, fixture->memory);
-    partition_append(fixture->partition, &append);
-    assert_true(log_world_until(&fixture->world, &fixture->done, 100000));
+    struct partition_append append =
+        log_world_append(&fixture->world, fixture->partition, fixture->memory, batch.size);
     assert_int_equal(append.status, STATUS_OK);
     return append.base_offset;
 }

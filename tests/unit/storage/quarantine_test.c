@@ -139,11 +139,6 @@ static void test_text(void **state)
 #define BATCHES 30
 #define BATCH_SIZE 30000
 
-static void mark_append(struct partition_append *append)
-{
-    *(bool *)append->owner = true;
-}
-
 static void mark_read(struct partition_read *read)
 {
     *(bool *)read->owner = true;
@@ -165,15 +160,8 @@ static void fill(struct log_world *world, struct partition *partition)
 {
     static uint8_t memory[BATCH_SIZE + 4096];
     for (uint64_t i = 0; i < BATCHES; i++) {
-        bool done = false;
         size_t size = log_batch_make(memory, sizeof(memory), i, 1, BATCH_SIZE, 1000);
-        struct partition_append append = {.batch = memory, .size = size, .now_ms = 1000};
-        batch_header_decode(&append.header, memory);
-        append.done = mark_append;
-        append.owner = &done;
-        partition_append(partition, &append);
-        assert_true(log_world_until(world, &done, 100000));
-        assert_int_equal(append.status, STATUS_OK);
+        assert_int_equal(log_world_append(world, partition, memory, size).status, STATUS_OK);
     }
     log_world_sleep(world, 3000);
 }
@@ -368,17 +356,11 @@ static void test_reopen(void **state)
     int64_t expected = 0;
     for (int round = 0; round < 4; round++) {
         bool fails = round == 1 || round == 2;
-        bool done = false;
         size_t size = log_batch_make(memory, sizeof(memory), 1, 1, 4000, 1000);
-        struct partition_append append = {.batch = memory, .size = size, .now_ms = 1000};
-        batch_header_decode(&append.header, memory);
-        append.done = mark_append;
-        append.owner = &done;
         if (fails) {
             log_world_fail(&world, 1, 1U << OP_WRITE, EIO);
         }
-        partition_append(partition, &append);
-        assert_true(log_world_until(&world, &done, 100000));
+        struct partition_append append = log_world_append(&world, partition, memory, size);
         log_world_fail(&world, 0, 0, 0);
         log_world_sleep(&world, 2000);
         assert_int_equal(append.status, fails ? STATUS_KAFKA_STORAGE_ERROR : STATUS_OK);

@@ -52,6 +52,25 @@ static struct change_topic topic_of(const char *name, int32_t partition_count)
     return (struct change_topic){.name = bytes_of_text(name), .partition_count = partition_count};
 }
 
+static void expect_validated(struct bench *bench, struct change_topic *topics,
+                             const enum status *expected, int32_t count)
+{
+    struct change change = {
+        .kind = CHANGE_CREATE_TOPICS,
+        .topics = topics,
+        .topic_count = count,
+        .validate_only = true,
+        .done = change_done,
+        .owner = &bench->answered,
+    };
+    metadata_submit(bench->metadata, &bench->peers, METADATA_CORE, &change);
+    assert_true(bench->answered);
+    assert_int_equal(change.status, STATUS_OK);
+    for (int32_t i = 0; i < count; i++) {
+        assert_int_equal(topics[i].status, expected[i]);
+    }
+}
+
 /* A topic that is refused for want of memory leaves its share to those behind it in the request,
  * and one that is granted does not. */
 static void test_refused_topic_takes_no_room(void **state)
@@ -69,20 +88,7 @@ static void test_refused_topic_takes_no_room(void **state)
     static const enum status expected[] = {
         STATUS_POLICY_VIOLATION, STATUS_OK, STATUS_OK, STATUS_POLICY_VIOLATION, STATUS_OK,
     };
-    struct change change = {
-        .kind = CHANGE_CREATE_TOPICS,
-        .topics = topics,
-        .topic_count = ARRAY_COUNT(topics),
-        .validate_only = true,
-        .done = change_done,
-        .owner = &bench.answered,
-    };
-    metadata_submit(bench.metadata, &bench.peers, METADATA_CORE, &change);
-    assert_true(bench.answered);
-    assert_int_equal(change.status, STATUS_OK);
-    for (size_t i = 0; i < ARRAY_COUNT(topics); i++) {
-        assert_int_equal(topics[i].status, expected[i]);
-    }
+    expect_validated(&bench, topics, expected, ARRAY_COUNT(topics));
     bench_close(&bench);
 }
 
@@ -106,19 +112,7 @@ static void test_long_settings_take_room(void **state)
         topics[i].setting_count = 1;
     }
     static const enum status expected[] = {STATUS_OK, STATUS_POLICY_VIOLATION, STATUS_OK};
-    struct change change = {
-        .kind = CHANGE_CREATE_TOPICS,
-        .topics = topics,
-        .topic_count = ARRAY_COUNT(topics),
-        .validate_only = true,
-        .done = change_done,
-        .owner = &bench.answered,
-    };
-    metadata_submit(bench.metadata, &bench.peers, METADATA_CORE, &change);
-    assert_true(bench.answered);
-    for (size_t i = 0; i < ARRAY_COUNT(topics); i++) {
-        assert_int_equal(topics[i].status, expected[i]);
-    }
+    expect_validated(&bench, topics, expected, ARRAY_COUNT(topics));
     heap_release(&bench.world.heap, text, size);
     bench_close(&bench);
 }
